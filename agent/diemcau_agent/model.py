@@ -1,0 +1,221 @@
+"""The documents on the wire (docs/wire.md), one struct each. Pure.
+
+Their single source: ``diemcau-agent schema`` prints JSON Schema and AsyncAPI from these classes.
+Times are RFC 3339 UTC with milliseconds. ``state`` values are worst first as in :data:`STATES`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from .topics import ID_PATTERN
+
+State = Literal["failed", "stuck", "absent", "degraded", "unknown", "ok"]
+Readiness = Literal["not_ready", "unknown", "degraded", "ready"]
+ClockState = Literal["synced", "unsynced"]
+CommandPolicy = Literal["signed", "unsigned", "off"]
+STATES: tuple[State, ...] = ("failed", "stuck", "absent", "degraded", "unknown", "ok")
+
+PointId = Annotated[str, msgspec.Meta(pattern=ID_PATTERN)]
+Reading = float | int | str | bool | None
+
+
+class Document(msgspec.Struct, frozen=True, kw_only=True):
+    """What every document a point publishes carries."""
+
+    schema: str
+    point: PointId
+    boot: str
+    session: int
+    connection: str
+    time: str
+    clock: ClockState
+    mono_ms: int
+
+
+class Lasting(Document, frozen=True, kw_only=True):
+    """A document that is shown as unknown once it is older than ``valid_s`` (0 = until the next)."""
+
+    valid_s: int
+
+
+class Software(msgspec.Struct, frozen=True, kw_only=True):
+    version: str
+    python: str
+    os: str
+
+
+class Hardware(msgspec.Struct, frozen=True, kw_only=True):
+    model: str
+    serial_hash: str | None
+
+
+class DeviceBirth(msgspec.Struct, frozen=True, kw_only=True):
+    expected: bool
+    backend: str
+    identity: dict[str, str] = {}
+    capabilities: tuple[str, ...] = ()
+
+
+class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the room allows from afar; the room's own file says so, no signature can.
+
+    The default is what nobody has to be asked about.
+    """
+
+    camera_on: bool = False
+    snapshot: bool = False
+    unmute: bool = False
+    host_restart: bool = True
+
+
+class Birth(Lasting, frozen=True, kw_only=True):
+    name: str
+    place: tuple[str, ...]
+    level: str
+    groups: tuple[str, ...]
+    software: Software
+    hardware: Hardware
+    devices: dict[str, DeviceBirth]
+    commands: CommandPolicy
+    policy: Policy
+
+
+class Status(Lasting, frozen=True, kw_only=True):
+    status: Literal["online", "offline", "lost"]
+    nonce: str | None = None
+    reboot_nonce: str | None = None
+
+
+class Judged(msgspec.Struct, frozen=True, kw_only=True):
+    """The judged state of one device, the host or the line."""
+
+    state: State
+    code: str | None
+    since: str
+    checked: str | None
+    codes: tuple[str, ...] = ()
+    readings: dict[str, Reading] = {}
+    in_use_by: str | None = None
+
+
+class Health(Lasting, frozen=True, kw_only=True):
+    readiness: Readiness
+    reasons: tuple[str, ...]
+    devices: dict[str, Judged]
+    host: Judged
+    line: Judged
+
+
+class Spooled(Document, frozen=True, kw_only=True):
+    """A document that comes from the spool: (point, spool, stream, seq) is unique."""
+
+    spool: str
+    seq: int
+
+
+class Series(msgspec.Struct, frozen=True, kw_only=True):
+    n: int
+    min: float
+    mean: float
+    p95: float
+    max: float
+
+
+class Telemetry(Spooled, frozen=True, kw_only=True):
+    """One-minute aggregates. ``series`` keys are ``device.reading``, e.g. ``camera.luma_mean``."""
+
+    window_s: int
+    series: dict[str, Series]
+
+
+class Event(Spooled, frozen=True, kw_only=True):
+    kind: str
+    device: str | None = None
+    code: str | None = None
+    from_: str | None = msgspec.field(name="from", default=None)
+    to: str | None = None
+    data: dict[str, Any] = {}
+
+
+class Remedy(msgspec.Struct, frozen=True, kw_only=True):
+    vi: str
+    en: str
+
+
+StepResult = Literal["passed", "failed", "not_tested"]
+RunResult = Literal["passed", "failed", "partial"]
+Scope = Literal["quick", "full"]
+Trigger = Literal["button", "page", "command", "schedule"]
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One step of a self-test. ``not_tested`` is never ``passed``."""
+
+    name: str
+    device: str
+    result: StepResult
+    code: str | None
+    measured: dict[str, Reading]
+    expected: str
+    remedy: Remedy | None
+
+
+class Selftest(Document, frozen=True, kw_only=True):
+    run: str
+    scope: Scope
+    trigger: Trigger
+    result: RunResult
+    duration_ms: int
+    steps: tuple[Step, ...]
+
+
+ReplyState = Literal["accepted", "running", "done", "failed", "refused"]
+
+
+class Reply(Document, frozen=True, kw_only=True):
+    id: str
+    verb: str
+    state: ReplyState
+    code: str | None = None
+    detail: str | None = None
+    result: Any = None
+
+
+Verb = Literal[
+    "ping", "identify", "restart", "selftest", "camera", "microphone", "speaker", "display",
+    "rehearse", "resend", "logs", "config", "update",
+]  # fmt: skip
+"""The verbs of docs/wire.md."""
+
+
+class Claims(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a command says, before its arguments are looked at."""
+
+    id: Annotated[str, msgspec.Meta(min_length=8, max_length=64, pattern=r"^[A-Za-z0-9-]+$")]
+    aud: Annotated[str, msgspec.Meta(max_length=64)]
+    verb: Annotated[str, msgspec.Meta(max_length=32)]
+    iss: PointId
+    iat: int
+    exp: int
+    args: dict[str, Any] = {}
+    nonce: str | None = None
+
+
+SCHEMA_IDS: dict[type[Document], str] = {
+    Birth: "diemcau.birth/1",
+    Status: "diemcau.status/1",
+    Health: "diemcau.health/1",
+    Telemetry: "diemcau.telemetry/1",
+    Event: "diemcau.event/1",
+    Selftest: "diemcau.selftest/1",
+    Reply: "diemcau.reply/1",
+}
+VALID_S: dict[type[Document], int] = {Birth: 0, Status: 900, Health: 180}
+
+
+def encode(document: Any) -> bytes:
+    """JSON, UTF-8, keys in the struct's order."""
+    return msgspec.json.encode(document)

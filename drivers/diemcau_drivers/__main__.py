@@ -1,0 +1,128 @@
+"""A device's own process: ``python -m diemcau_drivers camera``.
+
+The first line on standard input is its configuration, ``{"backend": name, "options": {...}}``.
+It then answers one request at a time until standard input ends; when it has not been asked for
+anything for ``options["idle_s"]`` seconds (0 = never) it leaves, to give its memory back.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import select
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from threading import Lock
+from typing import Any, Protocol, cast
+
+from . import contract, pipe
+
+Tell = Callable[[str, Mapping[str, Any]], None]
+
+
+class Device(Protocol):
+    """Device logic over a backend: one module a process, each with ``open_device(backend, options, tell)``."""
+
+    def handle(self, do: str, args: Mapping[str, Any]) -> Mapping[str, Any]: ...
+    def close(self) -> None: ...
+
+
+class Channel:
+    """The daemon's end of the pipe, safe to write from a library's callback thread."""
+
+    def __init__(self, read_fd: int, write_fd: int) -> None:
+        self._read_fd = read_fd
+        self._write_fd = write_fd
+        self._lock = Lock()
+        self._buffer = bytearray()
+
+    def send(self, message: dict[str, Any]) -> None:
+        line = pipe.encode(message)
+        with self._lock:
+            view = memoryview(line)
+            while view:
+                view = view[os.write(self._write_fd, view) :]
+
+    def receive(self, timeout_s: float | None) -> dict[str, Any] | None:
+        """The next message; None at the pipe's end. Raises TimeoutError."""
+        while (end := self._buffer.find(b"\n")) < 0:
+            if len(self._buffer) > pipe.MAX_LINE_BYTES:
+                raise pipe.FramingError("line too long")
+            if not select.select([self._read_fd], [], [], timeout_s)[0]:
+                raise TimeoutError
+            chunk = os.read(self._read_fd, 65536)
+            if not chunk:
+                return None
+            self._buffer += chunk
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
+        return pipe.decode(line)
+
+
+def main() -> int:
+    # Native libraries print to fd 1 (libcamera, PortAudio, ALSA): the framing moves to an fd of its
+    # own before anything is imported, and fd 1 becomes stderr, which goes to the journal.
+    write_fd = os.dup(1)
+    os.dup2(2, 1)
+    process = sys.argv[1] if len(sys.argv) > 1 else ""
+    if process not in contract.PROCESSES:
+        print(f"diemcau_drivers: {process!r} is none of {', '.join(contract.PROCESSES)}", file=sys.stderr)
+        return 2
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the daemon's to handle
+    channel = Channel(0, write_fd)
+    try:
+        setup = channel.receive(None)
+    except pipe.FramingError as error:
+        print(f"diemcau_drivers {process}: {error}", file=sys.stderr)
+        return 2
+    if setup is None:
+        return 0
+    return serve(process, setup, channel)
+
+
+def serve(process: str, setup: Mapping[str, Any], channel: Channel) -> int:
+    def tell(event: str, data: Mapping[str, Any]) -> None:
+        channel.send({"event": event, "data": dict(data)})
+
+    options = cast("Mapping[str, Any]", setup.get("options", {}))
+    idle_s = float(options.get("idle_s", 0)) or None
+    backend_name = str(setup.get("backend"))
+    device: Device | None = None
+    ready = {"process": process, "backend": backend_name, "pid": os.getpid()}
+    channel.send({"ready": ready})
+    try:
+        while True:
+            try:
+                request = channel.receive(idle_s)
+            except TimeoutError:
+                return 0
+            if request is None:
+                return 0
+            try:
+                if device is None:
+                    device = _open(process, backend_name, options, tell)
+                result = device.handle(str(request.get("do")), request.get("args") or {})
+                channel.send({"id": request.get("id"), "ok": dict(result)})
+            except contract.DeviceError as error:
+                channel.send({"id": request.get("id"), "error": dict(contract.error_to_dict(error))})
+    except pipe.FramingError as error:
+        print(f"diemcau_drivers {process}: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        return 0  # the daemon is gone
+    finally:
+        if device is not None:
+            device.close()
+
+
+def _open(process: str, backend_name: str, options: Mapping[str, Any], tell: Tell) -> Device:
+    from .backends import load
+
+    factory = load(process, backend_name)
+    logic = importlib.import_module(f"diemcau_drivers.{process}")
+    return logic.open_device(factory(options), options, tell)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,364 @@
+"""What a device can be asked, what it answers, and its errors. Standard library only.
+
+Both sides of the pipe import this page: the daemon (which may import nothing else of the
+drivers but :mod:`.pipe`) and the device's own process.
+
+The processes and what each can be asked (``do``), with arguments and results, all JSON:
+
+=========  ==============  =====================================  ======================================
+process    do              args                                   result
+=========  ==============  =====================================  ======================================
+camera     probe           passive                                one Look
+camera     state           --                                     power, zoom, preset, capabilities
+camera     set             power, zoom, preset (any of)           as state, read back
+camera     snapshot        max_bytes                              jpeg_base64, width_px, height_px, bytes
+audio      probe           seconds, passive                       microphone: Look, speaker: Look
+audio      loop            seconds, level_dbfs                    the loop's readings (LOOP_READINGS)
+audio      microphone      mute, gain_db (any of; none = read)    muted, gain_db
+audio      speaker         volume_percent, mute (any of)          volume_percent, muted
+audio      announce        name (ANNOUNCEMENTS)                   name, seconds
+display    probe           passive                                one Look
+display    set             power, input, brightness_percent,      the same keys, read back ("unknown"
+                           message, card (any of)                 where the screen does not tell)
+panel      probe           --                                     one Look
+panel      lights          pattern (LIGHT_PATTERNS)               pattern
+presence   probe           --                                     device -> bool or null (not known)
+host       probe           --                                     flat readings (HOST_READINGS)
+host       interface       name or null (default route's)         flat readings (INTERFACE_READINGS)
+=========  ==============  =====================================  ======================================
+
+A *Look* is what one device showed at one time (see :class:`Look`); where that device alone is
+absent, busy or broken it carries ``error`` instead of readings, so that a missing microphone
+does not hide the speaker. The panel's process also tells, unasked, ``press``, ``hold`` and
+``release`` (:data:`PANEL_EVENTS`).
+
+Errors::
+
+    DeviceError                 kind = ...
+    ├── Absent                  "absent"       not there, or gone while in use
+    ├── Busy                    "busy"         another program holds it (in_use_by)
+    ├── Unsupported             "unsupported"  this device cannot do that
+    ├── BadRequest              "bad_request"  no such verb, bad arguments
+    └── Broken                  "broken"       the library or the device failed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Luma = NDArray[np.uint8]
+    """One picture's brightness, shape (height, width), 0 to 255 full range."""
+    Samples = NDArray[np.float32]
+    """Mono sound, shape (n,), full scale -1 to 1."""
+
+DEVICES = ("camera", "microphone", "speaker", "display", "panel")
+PROCESSES = ("camera", "audio", "display", "panel", "presence", "host")
+PROCESS_OF = {
+    "camera": "camera",
+    "microphone": "audio",
+    "speaker": "audio",
+    "display": "display",
+    "panel": "panel",
+}
+
+CAMERA_READINGS = (
+    "luma_mean",  # mean brightness, 0 to 1
+    "luma_std",  # spread of brightness, 0 to 1: near 0 is a covered lens
+    "dark_ratio",  # share of pixels with luma <= 0.10 (blackdetect's pixel threshold)
+    "bright_ratio",  # share of pixels with luma >= 0.98
+    "sharpness",  # variance of the Laplacian at 320 pixels of width
+    "motion_db",  # mean absolute difference of consecutive frames, dB of full scale; -120 = identical
+    "fps",
+    "width_px",
+    "height_px",
+)
+MICROPHONE_READINGS = (
+    "level_dbfs",  # RMS
+    "peak_dbfs",
+    "noise_floor_dbfs",  # 10th percentile of the RMS of 20 ms blocks
+    "clipped_ratio",  # share of samples at >= -1 dBFS
+    "hum_db",  # mains hum (50 Hz and harmonics to 400 Hz) against all the sound, dB, <= 0
+    "muted",
+    "gain_db",
+)
+SPEAKER_READINGS = ("volume_percent", "muted")
+LOOP_READINGS = (
+    "found",  # the chirp was found in the microphone
+    "correlation",  # normalised peak of the matched filter, 0 to 1
+    "delay_ms",  # speaker to microphone, on one clock
+    "level_dbfs",  # of the chirp as heard
+    "snr_db",  # the chirp as heard against the room just before it
+    "distortion_percent",  # power outside the chirp's own track, of all that was heard above the noise
+    "echo_db",  # strongest later arrival (> 60 ms) against the first
+    "echo_ms",
+    "clipped_ratio",
+)
+DISPLAY_READINGS = ("connected", "power", "active_input", "cec", "width_px", "height_px")
+"""power: "on", "standby", "unknown". active_input: true, false, or null where not told."""
+PANEL_READINGS = ("button_held_s", "pattern")
+HOST_READINGS = (
+    "cpu_percent",
+    "load_per_core",  # 5-minute load average divided by cores
+    "memory_available_percent",
+    "temperature_c",
+    "throttled_bits",  # vcgencmd get_throttled's word; null where there is none
+    "disk_free_percent",
+    "disk_writable",
+    "clock_synced",
+    "uptime_s",
+)
+INTERFACE_READINGS = (
+    "interface",
+    "carrier",
+    "has_address",
+    "speed_mbps",
+    "rx_errors",
+    "tx_errors",
+    "rx_dropped",
+    "tx_dropped",
+)
+
+PANEL_EVENTS = ("press", "hold", "release")
+LIGHT_PATTERNS = (
+    "off",
+    "ready",  # solid green
+    "testing",  # breathing green
+    "degraded",  # amber, slow blink
+    "not_ready",  # red, fast blink
+    "enrolling",  # blue
+    "identify",  # white, quick flashes
+    "no_broker",  # magenta, double blink
+    "help",  # red and white in turn: someone in the room calls for help
+)
+ANNOUNCEMENTS = ("chime", "attention", "here")
+TEST_CARDS = ("bars", "grid", "off")
+
+
+class DeviceError(Exception):
+    """A device did not do what it was asked, and said why.
+
+    ``in_use_by`` names the program that holds the device, "other" where it cannot be known.
+    """
+
+    kind = "broken"
+
+    def __init__(self, detail: str, *, in_use_by: str | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.in_use_by = in_use_by
+
+
+class Absent(DeviceError):
+    kind = "absent"
+
+
+class Busy(DeviceError):
+    kind = "busy"
+
+    def __init__(self, detail: str, *, in_use_by: str | None = None) -> None:
+        super().__init__(detail, in_use_by=in_use_by or "other")
+
+
+class Unsupported(DeviceError):
+    kind = "unsupported"
+
+
+class BadRequest(DeviceError):
+    kind = "bad_request"
+
+
+class Broken(DeviceError):
+    kind = "broken"
+
+
+ERRORS: dict[str, type[DeviceError]] = {
+    error.kind: error for error in (Absent, Busy, Unsupported, BadRequest, Broken)
+}
+
+
+class ErrorDict(TypedDict):
+    kind: str
+    detail: str
+    in_use_by: str | None
+
+
+def error_to_dict(error: DeviceError) -> ErrorDict:
+    return {"kind": error.kind, "detail": error.detail, "in_use_by": error.in_use_by}
+
+
+def error_from_dict(data: Mapping[str, Any]) -> DeviceError:
+    """The error that the other side named; an unknown kind becomes Broken."""
+    kind = ERRORS.get(str(data.get("kind")), Broken)
+    return kind(str(data.get("detail", "")), in_use_by=data.get("in_use_by"))
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one device showed at one time.
+
+    ``readings``: names from the tables above, unit in the name; a reading that the device does not
+    tell is left out, never invented. ``passive``: nothing was opened, so picture and sound are
+    not judged. ``identity``: what stays the same across reboots (USB vendor, product, port path,
+    EDID name). ``capabilities``: what it can be asked.
+    """
+
+    readings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    passive: bool = False
+    in_use_by: str | None = None
+    identity: Mapping[str, str] = field(default_factory=dict[str, str])
+    capabilities: Sequence[str] = ()
+    error: DeviceError | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "readings": dict(self.readings),
+            "passive": self.passive,
+            "in_use_by": self.in_use_by,
+            "identity": dict(self.identity),
+            "capabilities": list(self.capabilities),
+            "error": None if self.error is None else error_to_dict(self.error),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Look:
+        error = data.get("error")
+        return cls(
+            readings=data.get("readings", {}),
+            passive=bool(data.get("passive", False)),
+            in_use_by=data.get("in_use_by"),
+            identity=data.get("identity", {}),
+            capabilities=tuple(data.get("capabilities", ())),
+            error=None if error is None else error_from_dict(error),
+        )
+
+
+# --- The seam: what a backend implements. Device logic lives above it, libraries and the simulator below.
+# A backend's factory is called in the device's own process as factory(options), options being the
+# configuration's table for that device merged with [backend_options]. Any method may raise DeviceError.
+
+
+class CameraBackend(Protocol):
+    """One camera. ``open`` takes the device (Absent, Busy); everything else but ``identity`` and
+    ``holder`` needs it open."""
+
+    def identity(self) -> Mapping[str, str]: ...
+    def holder(self) -> str | None:
+        """The program that holds the camera now, "other" where unknown, None where it is free."""
+        ...
+
+    def open(self) -> None: ...
+    def close(self) -> None: ...
+    def capabilities(self) -> Sequence[str]:
+        """Of "power", "zoom", "preset", "snapshot"."""
+        ...
+
+    def grab(self, count: int) -> tuple[Sequence[Luma], float]:
+        """``count`` consecutive frames and the frame rate (1/s) at which they came."""
+        ...
+
+    def jpeg(self, quality: int, max_width_px: int) -> tuple[bytes, int, int]:
+        """One picture as JPEG, with width and height."""
+        ...
+
+    def state(self) -> Mapping[str, Any]:
+        """power (bool), zoom (1 = whole picture), preset (name or null), read from the device."""
+        ...
+
+    def set_power(self, on: bool) -> None: ...
+    def set_zoom(self, ratio: float) -> None: ...
+    def set_preset(self, name: str) -> None: ...
+
+
+class AudioBackend(Protocol):
+    """A microphone and a speaker on one clock. Rate 48 000 Hz, mono."""
+
+    def microphone(self) -> Mapping[str, str]:
+        """Identity of the chosen microphone. Raises Absent."""
+        ...
+
+    def speaker(self) -> Mapping[str, str]: ...
+    def holder(self, device: str) -> str | None:
+        """Who holds "microphone" or "speaker" so that it cannot be shared; None where it can be opened."""
+        ...
+
+    def record(self, seconds: float) -> Samples: ...
+    def play(self, samples: Samples) -> None: ...
+    def play_and_record(self, samples: Samples, seconds: float) -> Samples:
+        """Play ``samples`` while recording ``seconds``; both begin at once, on one clock."""
+        ...
+
+    def mixer(self, device: str) -> Mapping[str, Any]:
+        """For "microphone": muted, gain_db; for "speaker": muted, volume_percent. Keys that the
+        card has no control for are left out."""
+        ...
+
+    def set_mixer(self, device: str, **values: Any) -> None: ...
+    def close(self) -> None: ...
+
+
+class DisplayBackend(Protocol):
+    def identity(self) -> Mapping[str, str]: ...
+    def capabilities(self) -> Sequence[str]:
+        """Of "power", "input", "brightness", "message", "card"."""
+        ...
+
+    def connected(self) -> bool:
+        """Hot-plug and EDID say that a screen is there."""
+        ...
+
+    def size_px(self) -> tuple[int, int] | None: ...
+    def power(self) -> str:
+        """ "on", "standby", or "unknown" where no one answers CEC."""
+        ...
+
+    def active_input(self) -> bool | None:
+        """Whether the screen shows us; None where it does not tell."""
+        ...
+
+    def set_power(self, on: bool) -> None: ...
+    def set_input(self, name: str) -> None:
+        """ "kit" (this Pi), or an HDMI physical address such as "2.0.0.0"."""
+        ...
+
+    def brightness_percent(self) -> float | None: ...
+    def set_brightness(self, percent: float) -> None: ...
+    def show(self, *, message: str | None, card: str | None) -> Mapping[str, Any]:
+        """Put words or a test card on the screen; "" and "off" clear. Returns what is shown."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class PanelBackend(Protocol):
+    def start(self, tell: PanelListener) -> None:
+        """Begin to listen; ``tell(pressed)`` may be called from any thread, debounced by the device logic."""
+        ...
+
+    def pressed(self) -> bool: ...
+    def light(self, red: float, green: float, blue: float) -> None:
+        """Set the light now; 0 to 1 each. Patterns are the device logic's."""
+        ...
+
+    def identity(self) -> Mapping[str, str]: ...
+    def close(self) -> None: ...
+
+
+class PanelListener(Protocol):
+    def __call__(self, pressed: bool) -> None: ...
+
+
+class PresenceBackend(Protocol):
+    def present(self) -> Mapping[str, bool | None]:
+        """device -> there or not, None where it cannot be told without opening it. Opens nothing."""
+        ...
+
+
+class HostBackend(Protocol):
+    def probe(self) -> Mapping[str, Any]: ...
+    def interface(self, name: str | None) -> Mapping[str, Any]: ...
