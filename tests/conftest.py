@@ -1,0 +1,35 @@
+"""What every test shares: a clock that stands still, and the word that nothing is skipped in silence."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+from fakeclock import FakeClock
+
+PROGRAMS = {
+    "mosquitto": ("mosquitto",),
+    "pipewire": ("pipewire", "wireplumber", "pipewire-pulse", "pactl", "parec", "pacat", "dbus-run-session"),
+}
+"""marker -> the programs that its tests run for real."""
+SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+"""Debian puts daemons where a common user's PATH does not look."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test whose program is not installed is an error, never a skip: a green run has run everything."""
+    for marker, programs in PROGRAMS.items():
+        missing = [program for program in programs if shutil.which(program, path=SEARCH_PATH) is None]
+        wanted = [item.nodeid for item in items if item.get_closest_marker(marker) is not None]
+        if missing and wanted:
+            raise pytest.UsageError(
+                f"{', '.join(missing)}: not installed, but {len(wanted)} test(s) marked {marker!r} need it, "
+                f"the first {wanted[0]}; `make test` installs it"
+            )
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
