@@ -1,0 +1,266 @@
+"""What readings mean: codes, worst first. Pure.
+
+One cause gives one code: a black picture is not also dark, covered and blurred, a muted microphone
+not also silent. A reading that is missing gives no code and clears none (:func:`covers`).
+
+The line's readings that are judged here: ``carrier``, ``has_address``, ``broker_connected``,
+``speed_mbps``, ``rtt_ms_p50`` (of the broker's round trip).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from diemcau_drivers.contract import PROCESS_OF
+
+from .codes import CODES, worst
+from .thresholds import DEFAULTS, REFERENCE_DBFS, Baseline, Thresholds, calibrated
+
+
+def judge(
+    device: str,
+    readings: Mapping[str, Any],
+    baseline: Baseline | None = None,
+    limits: Thresholds = DEFAULTS,
+) -> tuple[str, ...]:
+    """Codes of ``device`` (a device, "host" or "line"), worst first. KeyError: no such device."""
+    return worst(_JUDGES[device](_numbers(readings), calibrated(baseline, limits)))
+
+
+def judge_loop(
+    readings: Mapping[str, Any],
+    baseline: Baseline | None = None,
+    limits: Thresholds = DEFAULTS,
+    *,
+    played_dbfs: float = REFERENCE_DBFS,
+    microphone: tuple[str, ...] = (),
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Codes of speaker and microphone from the sound loop (contract.LOOP_READINGS).
+
+    ``played_dbfs``: the chirp's level. ``microphone``: what the microphone alone was found to suffer
+    from; then level and purity of what it heard say nothing of the speaker. The caller sees to
+    it that the microphone hears at all: only then is a chirp that was not found the speaker's.
+    """
+    limits = calibrated(baseline, limits)
+    seen = _numbers(readings)
+    if seen.get("found") is False:
+        return ("speaker_silent",), ()
+    if seen.get("clipped_ratio", 0) > limits.clipped_ratio_max:
+        return (), ("microphone_clipping",)
+    if microphone:
+        return (), ()
+    if seen.get("level_dbfs", played_dbfs) - played_dbfs < limits.loop_gain_min_db:
+        return ("speaker_quiet",), ()
+    if seen.get("echo_db", limits.echo_max_db) > limits.echo_max_db:
+        return ("room_echo",), ()
+    if seen.get("snr_db", limits.loop_snr_min_db) < limits.loop_snr_min_db and played_dbfs >= REFERENCE_DBFS:
+        return (), ("microphone_noisy",)
+    if seen.get("distortion_percent", 0) > limits.distortion_max_percent:
+        return ("speaker_distorted",), ()
+    return (), ()
+
+
+def failure_code(device: str, kind: str) -> str | None:
+    """The code for a device that did not answer; ``kind`` as in contract's and worker's errors.
+
+    None where the kind says nothing against the device (busy, unsupported, bad_request) or
+    the part has no such code. A hang that SIGKILL does not end ("stuck") keeps the hang's code.
+    """
+    match kind:
+        case "absent":
+            code = f"{device}_absent"
+        case "hung" | "stuck":
+            code = f"{PROCESS_OF.get(device, device)}_hung"
+        case "crashed" | "broken":
+            code = f"{PROCESS_OF.get(device, device)}_crashed"
+        case _:
+            return None
+    return code if code in CODES else None
+
+
+def covers(device: str, readings: Mapping[str, Any]) -> frozenset[str]:
+    """The codes of ``device`` that a look with these readings tells of, seen or not.
+
+    Where there are readings at all, the device is neither absent nor hung nor crashed.
+    """
+    seen = _numbers(readings)
+    told = {code for code, needs in _NEEDS[device].items() if all(name in seen for name in needs)}
+    if told:
+        told |= {code.name for code in CODES.values() if code.bound == "gone" and device in code.devices}
+    return frozenset(told)
+
+
+def known(device: str, readings: Mapping[str, Any]) -> bool:
+    """Whether enough was read to call ``device`` ok where no code holds."""
+    seen = _numbers(readings)
+    return all(name in seen for name in _CORE[device]) or (
+        device == "microphone" and seen.get("muted") is True
+    )
+
+
+def ratios(device: str, readings: Mapping[str, Any], baseline: Baseline | None) -> dict[str, float]:
+    """Readings that only a baseline gives: ``sharpness_ratio``."""
+    normal = None if baseline is None or device != "camera" else baseline.reading("camera", "sharpness")
+    sharpness = _numbers(readings).get("sharpness")
+    return {} if not normal or sharpness is None else {"sharpness_ratio": round(sharpness / normal, 3)}
+
+
+def _numbers(readings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in readings.items() if value is not None}
+
+
+def _camera(seen: dict[str, Any], limits: Thresholds) -> tuple[str, ...]:
+    bright_ratio = seen.get("bright_ratio", 0)
+    if seen.get("dark_ratio", 0) >= limits.black_ratio_min:
+        return ("frame_black",)
+    if bright_ratio < limits.saturated_ratio and seen.get("luma_std", 1) < limits.luma_std_min:
+        return ("frame_covered",)
+    if bright_ratio < limits.saturated_ratio and seen.get("motion_db", 0) < limits.motion_min_db:
+        return ("frame_frozen",)
+    if bright_ratio > limits.bright_ratio_max:
+        return ("frame_overexposed",)
+    if seen.get("luma_mean", 1) < limits.luma_min:
+        return ("frame_dark",)
+    if seen.get("sharpness", limits.sharpness_min) < limits.sharpness_min:
+        return ("frame_blurred",)
+    return ()
+
+
+def _microphone(seen: dict[str, Any], limits: Thresholds) -> tuple[str, ...]:
+    level_dbfs = seen.get("level_dbfs", 0)
+    if seen.get("muted") is True:
+        return ("microphone_muted",)
+    if level_dbfs < limits.silence_dbfs:
+        return ("microphone_silent",)
+    if level_dbfs < limits.level_min_dbfs:
+        return ("microphone_quiet",)
+    if seen.get("clipped_ratio", 0) > limits.clipped_ratio_max:
+        return ("microphone_clipping",)
+    if seen.get("hum_db", limits.hum_max_db) > limits.hum_max_db and level_dbfs > limits.hum_level_min_dbfs:
+        return ("microphone_hum",)
+    if seen.get("noise_floor_dbfs", limits.noise_floor_max_dbfs) > limits.noise_floor_max_dbfs:
+        return ("microphone_noisy",)
+    return ()
+
+
+def _speaker(seen: dict[str, Any], limits: Thresholds) -> tuple[str, ...]:
+    muted = seen.get("muted") is True or seen.get("volume_percent", 100) <= 0
+    return ("speaker_muted",) if muted else ()
+
+
+def _display(seen: dict[str, Any], limits: Thresholds) -> tuple[str, ...]:
+    if seen.get("connected") is False:
+        return ("display_absent",)
+    if seen.get("power") == "standby":
+        return ("display_standby",)
+    if seen.get("active_input") is False:
+        return ("display_wrong_input",)
+    if seen.get("cec") is False or seen.get("power") == "unknown":
+        return ("display_no_cec",)
+    return ()
+
+
+def _panel(seen: dict[str, Any], limits: Thresholds) -> tuple[str, ...]:
+    return ("button_stuck",) if seen.get("button_held_s", 0) >= limits.button_stuck_s else ()
+
+
+def _host(seen: dict[str, Any], limits: Thresholds) -> tuple[str, ...]:
+    """``throttled_bits`` as of ``vcgencmd get_throttled``: 0 under-voltage, 1 frequency capped, 2 throttled,
+    3 soft temperature limit, all now; bits 16 and up are history and judge nothing."""
+    bits = int(seen.get("throttled_bits", 0))
+    too_hot = seen.get("temperature_c", 0) >= limits.temperature_max_c
+    under_voltage = bool(bits & 0b0001)
+    found = {
+        "disk_full": seen.get("disk_free_percent", 100) < limits.disk_free_min_percent,
+        "disk_read_only": seen.get("disk_writable") is False,
+        "too_hot": too_hot,
+        "under_voltage": under_voltage,
+        # heat and weak power slow the kit down: they are the cause, and are named instead
+        "throttled": bool(bits & 0b1110) and not too_hot and not under_voltage,
+        "memory_low": seen.get("memory_available_percent", 100) < limits.memory_available_min_percent,
+        "load_high": seen.get("load_per_core", 0) > limits.load_per_core_max,
+        "clock_unsynced": seen.get("clock_synced") is False,
+    }
+    return tuple(code for code, holds in found.items() if holds)
+
+
+def _line(seen: dict[str, Any], limits: Thresholds) -> tuple[str, ...]:
+    if seen.get("carrier") is False:
+        return ("cable",)
+    if seen.get("has_address") is False:
+        return ("address",)
+    if seen.get("broker_connected") is False:
+        return ("broker",)
+    found = {
+        "negotiated_slow": 0 < seen.get("speed_mbps", 0) < limits.speed_min_mbps,
+        "uplink_delay": seen.get("rtt_ms_p50", 0) > limits.rtt_max_ms,
+    }
+    return tuple(code for code, holds in found.items() if holds)
+
+
+_JUDGES: dict[str, Callable[[dict[str, Any], Thresholds], tuple[str, ...]]] = {
+    "camera": _camera,
+    "microphone": _microphone,
+    "speaker": _speaker,
+    "display": _display,
+    "panel": _panel,
+    "host": _host,
+    "line": _line,
+}
+
+_NEEDS: dict[str, dict[str, tuple[str, ...]]] = {
+    "camera": {
+        "frame_black": ("dark_ratio",),
+        "frame_covered": ("luma_std",),
+        "frame_frozen": ("motion_db",),
+        "frame_overexposed": ("bright_ratio",),
+        "frame_dark": ("luma_mean",),
+        "frame_blurred": ("sharpness",),
+    },
+    "microphone": {
+        "microphone_muted": ("muted",),
+        "microphone_silent": ("level_dbfs",),
+        "microphone_quiet": ("level_dbfs",),
+        "microphone_clipping": ("clipped_ratio",),
+        "microphone_hum": ("hum_db", "level_dbfs"),
+        "microphone_noisy": ("noise_floor_dbfs",),
+    },
+    "speaker": {"speaker_muted": ("muted",)},
+    "display": {
+        "display_absent": ("connected",),
+        "display_standby": ("power",),
+        "display_wrong_input": ("active_input",),
+        "display_no_cec": ("power",),
+    },
+    "panel": {"button_stuck": ("button_held_s",)},
+    "host": {
+        "disk_full": ("disk_free_percent",),
+        "disk_read_only": ("disk_writable",),
+        "too_hot": ("temperature_c",),
+        "under_voltage": ("throttled_bits",),
+        "throttled": ("throttled_bits",),
+        "memory_low": ("memory_available_percent",),
+        "load_high": ("load_per_core",),
+        "clock_unsynced": ("clock_synced",),
+    },
+    "line": {
+        "cable": ("carrier",),
+        "address": ("has_address",),
+        "broker": ("broker_connected",),
+        "negotiated_slow": ("speed_mbps",),
+        "uplink_delay": ("rtt_ms_p50",),
+    },
+}
+"""Which readings tell of a code. A code that no reading tells of is found by the self-test or an error."""
+
+_CORE: dict[str, tuple[str, ...]] = {
+    "camera": ("luma_mean", "motion_db", "sharpness"),
+    "microphone": ("level_dbfs",),
+    "speaker": ("muted",),
+    "display": ("connected",),
+    "panel": ("button_held_s",),
+    "host": ("memory_available_percent", "disk_free_percent", "disk_writable", "clock_synced"),
+    "line": ("carrier", "broker_connected"),
+}
+"""Without these nothing good can be said. Not every machine has a temperature, nor every card a hum."""
