@@ -1,0 +1,74 @@
+# diemcau. Each target installs what it needs, once; a second run needs no network.
+#
+#   make demo            a simulated room on this machine, live; Ctrl-C ends it
+#   make demo ONCE=1     one self-test of that room, its report; exit 0 only where the room is ready
+#   make setup           .venv with diemcau-agent and diemcau-sim
+#   make test            the whole suite (ARGS="-k camera" for a part)
+#   make check           ruff, pyright, import-linter, shellcheck
+#   make bench           the budgets, measured (BENCH=full for a whole probe period at rest)
+#   make schema          docs/schema and docs/codes.md, from the code
+#   make lock            requirements/*.txt from *.in, with hashes (UPGRADE=1 for newer versions)
+#   make fresh           clone and demo on a bare Debian made here (SUITE=bookworm, TEST=1 for the suite)
+#   make clean           removes .venv and every cache
+#
+# PYTHON=python3.13 chooses the interpreter.
+
+PYTHON ?= python3
+SUITE ?= trixie
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo check test bench schema lock fresh clean packages packages-dev
+
+help:
+	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
+
+setup: packages .venv/demo.stamp
+
+demo: setup
+	@exec $(BIN)/diemcau-sim demo $(if $(ONCE),--once)
+
+check: packages-dev .venv/dev.stamp
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	shellcheck .ci/run provisioning/*.sh
+
+test: packages-dev .venv/dev.stamp
+	$(BIN)/python -m pytest $(ARGS)
+
+bench: packages .venv/demo.stamp
+	@exec $(BIN)/python tests/bench/bench.py
+
+schema: setup
+	$(BIN)/diemcau-agent schema --write docs
+
+lock: .venv/dev.stamp
+	provisioning/lock.sh
+
+fresh:
+	provisioning/try-fresh.sh $(SUITE)
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist build
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# Asked each time, since a package may be removed behind our back; it takes some milliseconds.
+packages:
+	@provisioning/packages.sh demo $(PYTHON)
+
+packages-dev:
+	@provisioning/packages.sh dev $(PYTHON)
+
+# What the installed commands are made from; our own Python files are found where they stand.
+PROJECTS := pyproject.toml hw-sim/pyproject.toml provisioning/venv.sh \
+	$(wildcard provisioning/*.py agent/diemcau_agent/locale/*/LC_MESSAGES/*.po)
+
+.venv/demo.stamp: requirements/demo.txt $(PROJECTS) | packages
+	@provisioning/venv.sh demo $(PYTHON)
+	@touch $@
+
+.venv/dev.stamp: requirements/dev.txt $(PROJECTS) | packages-dev
+	@provisioning/venv.sh dev $(PYTHON)
+	@touch .venv/demo.stamp $@
