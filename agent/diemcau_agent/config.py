@@ -33,6 +33,8 @@ class Broker(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Tried in order."""
     keepalive_s: Annotated[int, Meta(ge=5, le=300)] = 20
     """With 20 s a dead line is known in under 60 s (docs/wire.md, Presence)."""
+    spread_s: Annotated[float, Meta(ge=0, le=600)] = 120.0
+    """After the broker's loss the first try waits uniform(0, this): 14,934 kits do not come at once."""
     ca_file: str | None = None
     cert_file: str | None = None
     key_file: str | None = None
@@ -218,7 +220,9 @@ def _walk(kind: type[Struct], data: Any, path: str, errors: list[str]) -> None:
         if key not in fields:
             near = difflib.get_close_matches(key, fields, 1)
             hint = f" (did you mean {near[0]}?)" if near else ""
-            errors.append(f"{_join(path, key)}: unknown key{hint}, expected one of {', '.join(sorted(fields))}")
+            errors.append(
+                f"{_join(path, key)}: unknown key{hint}, expected one of {', '.join(sorted(fields))}"
+            )
     for name, item in fields.items():
         where = _join(path, name)
         if name not in table:
@@ -251,7 +255,7 @@ def _leaf(kind: Any, value: Any, where: str, errors: list[str]) -> None:
 def _struct_in(kind: Any) -> type[Struct] | None:
     for option in get_args(kind) if _is_union(kind) else (kind,):
         if isinstance(option, type) and issubclass(option, Struct):
-            return option
+            return cast("type[Struct]", option)
     return None
 
 
@@ -280,9 +284,9 @@ def _expects(kind: Any) -> str:
         if args[1:] == (...,):
             return f"a list, each {_expects(args[0])}"
         return "a list of " + ", ".join(_expects(arg) for arg in args)
-    if get_origin(kind) is dict or (isinstance(kind, type) and issubclass(kind, Struct)):
+    if get_origin(kind) is dict or _struct_in(kind) is not None:
         return "a table"
-    names = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}
+    names: dict[Any, str] = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}
     return names.get(kind, str(kind))
 
 

@@ -87,10 +87,11 @@ def serve(process: str, setup: Mapping[str, Any], channel: Channel) -> int:
 
     options = cast("Mapping[str, Any]", setup.get("options", {}))
     idle_s = float(options.get("idle_s", 0)) or None
-    backend_name = str(setup.get("backend"))
-    device: Device | None = None
-    ready = {"process": process, "backend": backend_name, "pid": os.getpid()}
-    channel.send({"ready": ready})
+    opener = Opener(process, str(setup.get("backend")), options, tell)
+    # What takes long and touches no device comes before "ready": on a Pi numpy and picamera2 take
+    # seconds to import, and that must not count against a device's own deadline.
+    opener.prepare()
+    channel.send({"ready": {"process": process, "backend": opener.backend_name, "pid": os.getpid()}})
     try:
         while True:
             try:
@@ -100,9 +101,7 @@ def serve(process: str, setup: Mapping[str, Any], channel: Channel) -> int:
             if request is None:
                 return 0
             try:
-                if device is None:
-                    device = _open(process, backend_name, options, tell)
-                result = device.handle(str(request.get("do")), request.get("args") or {})
+                result = opener.device().handle(str(request.get("do")), request.get("args") or {})
                 channel.send({"id": request.get("id"), "ok": dict(result)})
             except contract.DeviceError as error:
                 channel.send({"id": request.get("id"), "error": dict(contract.error_to_dict(error))})
@@ -112,16 +111,44 @@ def serve(process: str, setup: Mapping[str, Any], channel: Channel) -> int:
     except BrokenPipeError:
         return 0  # the daemon is gone
     finally:
-        if device is not None:
-            device.close()
+        opener.close()
 
 
-def _open(process: str, backend_name: str, options: Mapping[str, Any], tell: Tell) -> Device:
-    from .backends import load
+class Opener:
+    """Makes the backend and the device logic, each once, and keeps trying while the device refuses."""
 
-    factory = load(process, backend_name)
-    logic = importlib.import_module(f"diemcau_drivers.{process}")
-    return logic.open_device(factory(options), options, tell)
+    def __init__(self, process: str, backend_name: str, options: Mapping[str, Any], tell: Tell) -> None:
+        self.process = process
+        self.backend_name = backend_name
+        self.options = options
+        self._tell = tell
+        self._backend: Any = None
+        self._device: Device | None = None
+
+    def prepare(self) -> None:
+        importlib.import_module(f"diemcau_drivers.{self.process}")
+        try:
+            self._make_backend()
+        except contract.DeviceError as error:
+            print(f"diemcau_drivers {self.process}: {error}", file=sys.stderr)  # told again at each request
+
+    def device(self) -> Device:
+        """Raises DeviceError where the backend cannot be made or the device refuses."""
+        if self._device is None:
+            self._make_backend()
+            logic = importlib.import_module(f"diemcau_drivers.{self.process}")
+            self._device = cast("Device", logic.open_device(self._backend, self.options, self._tell))
+        return self._device
+
+    def close(self) -> None:
+        if self._device is not None:
+            self._device.close()
+
+    def _make_backend(self) -> None:
+        if self._backend is None:
+            from .backends import load
+
+            self._backend = load(self.process, self.backend_name)(self.options)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,63 @@
+"""What the room is like now: the judged state of every part, and who wants to know of a change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from .clock import Clock, rfc3339
+from .health import DeviceHealth, Observation, readiness, update
+from .model import Judged, Readiness
+
+Listener = Callable[[str, DeviceHealth, DeviceHealth], None]
+
+
+class HealthBook:
+    """One page a part: every expected device, "host" and "line"."""
+
+    def __init__(self, devices: tuple[str, ...], clock: Clock) -> None:
+        self._clock = clock
+        self.devices = devices
+        self.parts: dict[str, DeviceHealth] = {
+            part: DeviceHealth(since_s=clock.wall()) for part in (*devices, "host", "line")
+        }
+        self._listeners: list[Listener] = []
+
+    def listen(self, listener: Listener) -> None:
+        """``listener(part, before, after)`` is called on every look; compare to know what changed."""
+        self._listeners.append(listener)
+
+    def apply(self, part: str, observation: Observation) -> None:
+        if part not in self.parts:
+            return  # not expected in this room
+        before = self.parts[part]
+        after = self.parts[part] = update(before, observation, self._clock.wall())
+        for listener in self._listeners:
+            listener(part, before, after)
+
+    def readiness(self) -> tuple[Readiness, tuple[str, ...]]:
+        return readiness(self.parts)
+
+    def judged(self) -> Mapping[str, Judged]:
+        return {part: judged(health) for part, health in self.parts.items()}
+
+
+def differs(before: DeviceHealth, after: DeviceHealth) -> bool:
+    """Whether the change is news to others (readings alone are not)."""
+    return (before.state, before.codes, before.in_use_by, before.checked_s is None) != (
+        after.state,
+        after.codes,
+        after.in_use_by,
+        after.checked_s is None,
+    )
+
+
+def judged(health: DeviceHealth) -> Judged:
+    return Judged(
+        state=health.state,
+        code=health.code,
+        codes=health.codes,
+        since=rfc3339(health.since_s),
+        checked=None if health.checked_s is None else rfc3339(health.checked_s),
+        readings=dict(health.readings),
+        in_use_by=health.in_use_by,
+    )

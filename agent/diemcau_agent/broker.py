@@ -1,0 +1,236 @@
+"""The MQTT session: presence, fencing, reconnecting (docs/wire.md, Presence)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from .clock import Clock
+from .config import Settings
+from .model import Status, encode
+from .mqtt import Address, ConnectFailed, Connection, ConnectionLost, Message, Refused, Tls, Will
+from .stamp import Stamp, new_connection
+from .topics import command_filters, point
+
+log = logging.getLogger(__name__)
+
+BACKOFF_CAP_LINE_S = 60.0
+BACKOFF_CAP_REFUSED_S = 300.0
+STABLE_S = 60.0
+NONCE_PERIOD_S = 600.0
+NONCE_GRACE_S = 60.0
+
+
+class Backoff:
+    """Exponential with full jitter from 1 s; reset only by 60 s of stable session.
+
+    So a broker that accepts and then kicks is not hammered.
+    """
+
+    def __init__(self, uniform: Callable[[float, float], float] = random.uniform) -> None:
+        self._uniform = uniform
+        self._failures = 0
+
+    def failed(self, *, refused: bool) -> float:
+        """Seconds to wait after one more failure."""
+        cap_s = BACKOFF_CAP_REFUSED_S if refused else BACKOFF_CAP_LINE_S
+        ceiling_s = min(cap_s, 2.0 ** min(self._failures, 16))
+        self._failures += 1
+        return self._uniform(0, ceiling_s)
+
+    def lost(self, stable_s: float, spread_s: float) -> float:
+        """Seconds to wait after a session that had lasted ``stable_s`` was lost."""
+        if stable_s < STABLE_S:
+            return self.failed(refused=True)
+        self._failures = 0
+        return self._uniform(0, spread_s)
+
+
+class Nonces:
+    """128 random bits, new at each connection and every 10 minutes; the one before is good for 60 s more."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._before: tuple[str, float] | None = None
+        self.current = ""
+        self.renew()
+
+    def renew(self) -> str:
+        now = self._clock.monotonic()
+        if self.current:
+            self._before = (self.current, now + NONCE_GRACE_S)
+        self.current = secrets.token_hex(16)
+        return self.current
+
+    def valid(self, nonce: str | None) -> bool:
+        if nonce is None:
+            return False
+        if secrets.compare_digest(nonce.encode(), self.current.encode()):
+            return True
+        return (
+            self._before is not None
+            and self._clock.monotonic() <= self._before[1]
+            and secrets.compare_digest(nonce.encode(), self._before[0].encode())
+        )
+
+
+class Broker:
+    """Keeps one connection to the first broker of the list that takes it, for ever.
+
+    ``greet(connection)`` publishes what every new connection begins with; ``serve(connection)`` runs
+    while it lasts and ends with it. ``received`` gets each message and acknowledges it itself.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        stamp: Stamp,
+        clock: Clock,
+        *,
+        greet: Callable[[Connection], Awaitable[None]],
+        serve: Callable[[Connection], Awaitable[None]],
+        received: Callable[[Connection, Message], None],
+    ) -> None:
+        self._settings = settings
+        self._stamp = stamp
+        self._clock = clock
+        self._greet = greet
+        self._serve = serve
+        self._received = received
+        self._executor = ThreadPoolExecutor(1, "connect")
+        self._backoff = Backoff()
+        self._hurry = asyncio.Event()
+        self.nonces = Nonces(clock)
+        self.connection: Connection | None = None
+        self.trouble: str | None = "not connected yet"
+        """Why there is no connection, None while there is one."""
+        self.connects = 0
+
+    async def run(self) -> None:
+        urls = self._settings.broker.urls
+        turn = 0
+        while True:
+            wait_s = await self._attempt(urls[turn % len(urls)])
+            turn = 0 if self.trouble is None else turn + 1
+            self._hurry.clear()
+            sleeping = asyncio.ensure_future(self._clock.sleep(wait_s))
+            hurrying = asyncio.ensure_future(self._hurry.wait())
+            try:
+                await asyncio.wait({sleeping, hurrying}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                sleeping.cancel()
+                hurrying.cancel()
+
+    def hurry(self) -> None:
+        """A link came up: try at once."""
+        self._hurry.set()
+
+    async def publish(self, document: str, payload: bytes, *, retain: bool = False) -> bool:
+        """Publish below the point's own topic; False where there is no connection to take it."""
+        connection = self.connection
+        if connection is None:
+            return False
+        try:
+            await connection.publish(point(self._settings.point, document), payload, retain=retain)
+        except ConnectionLost:
+            return False
+        return True
+
+    async def say_status(self) -> bool:
+        return await self.publish("status", self._status("online"), retain=True)
+
+    async def goodbye(self) -> None:
+        """Say ``offline`` and DISCONNECT, bounded."""
+        if self.connection is not None:
+            try:
+                await asyncio.wait_for(self.publish("status", self._status("offline"), retain=True), 2)
+            except TimeoutError:
+                pass
+            await self.connection.close()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    async def _attempt(self, url: str) -> float:
+        """One connection from CONNECT to its end; returns the seconds to wait before the next."""
+        self._stamp.connection = new_connection()
+        broker = self._settings.broker
+
+        def received(message: Message) -> None:
+            self._received(connection, message)
+
+        try:
+            connection = await Connection.open(
+                Address.parse(url),
+                client_id=self._settings.point,
+                keepalive_s=broker.keepalive_s,
+                will=Will(point(self._settings.point, "status"), self._status("lost")),
+                tls=Tls(broker.ca_file, broker.cert_file, broker.key_file),
+                clock=self._clock,
+                executor=self._executor,
+                on_message=received,
+            )
+        except ConnectFailed as error:
+            self.trouble = str(error) or type(error).__name__
+            wait_s = self._backoff.failed(refused=isinstance(error, Refused))
+            log.info("broker %s: %s; again in %.1f s", url, self.trouble, wait_s)
+            return wait_s
+        started = self._clock.monotonic()
+        reason = "ended"
+        try:
+            reason = await self._live(connection)
+        finally:
+            self.connection = None
+            self.trouble = reason
+            await connection.close()
+        stable_s = self._clock.monotonic() - started
+        wait_s = self._backoff.lost(stable_s, self._settings.broker.spread_s)
+        log.warning("broker %s: lost after %.0f s: %s; again in %.1f s", url, stable_s, reason, wait_s)
+        return wait_s
+
+    async def _live(self, connection: Connection) -> str:
+        self.nonces.renew()
+        if self._settings.commands != "off":
+            filters = command_filters(self._settings.point, self._settings.all_groups)
+            await self._until_lost(connection, connection.subscribe(filters))
+        self.connection = connection
+        await self._until_lost(connection, self._greet(connection))
+        if not connection.lost.done():
+            self.trouble = None
+            self.connects += 1
+            log.info("broker: online, connection %s", self._stamp.connection)
+            async with asyncio.TaskGroup() as group:
+                serving = self._until_lost(connection, self._serve(connection))
+                tasks = [
+                    group.create_task(serving, name="serve broker"),
+                    group.create_task(self._renew_nonces(), name="renew nonces"),
+                ]
+                await connection.lost
+                for task in tasks:
+                    task.cancel()
+        return await connection.lost
+
+    async def _until_lost(self, connection: Connection, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except ConnectionLost as error:
+            log.debug("broker: %s", error)
+            await connection.close()
+
+    async def _renew_nonces(self) -> None:
+        while True:
+            await self._clock.sleep(NONCE_PERIOD_S)
+            self.nonces.renew()
+            await self.say_status()
+
+    def _status(self, status: str) -> bytes:
+        online = status == "online"
+        return encode(
+            Status(
+                **self._stamp.fields(Status),
+                status=status,  # pyright: ignore[reportArgumentType]
+                nonce=self.nonces.current if online else None,
+            )
+        )

@@ -1,0 +1,147 @@
+"""The Pi itself: CPU, memory, disk, temperature, under-voltage, clock.
+
+What a machine does not have (a temperature sensor, the firmware's throttling word) is left out,
+never made up.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from .clock import Clock
+
+_THROTTLED = "devices/platform/soc/soc:firmware/get_throttled"
+_UNDER_VOLTAGE_NOW = 0x1
+
+
+class LocalHost:
+    """Readings of this machine, named in ``contract.HOST_READINGS`` and ``INTERFACE_READINGS``.
+
+    ``sys``: where sysfs is. ``disk``: a folder on the card that holds the spool.
+    """
+
+    def __init__(self, clock: Clock, disk: Path, sys: Path = Path("/sys")) -> None:
+        self._clock = clock
+        self._disk = disk
+        self._sys = sys
+        psutil.cpu_percent(None)  # the first call has nothing to compare with and would tell 0
+
+    def probe(self) -> dict[str, Any]:
+        memory = psutil.virtual_memory()
+        readings: dict[str, Any] = {
+            "cpu_percent": psutil.cpu_percent(None),
+            "load_per_core": round(os.getloadavg()[1] / (os.cpu_count() or 1), 2),
+            "memory_available_percent": round(100 * memory.available / memory.total, 1),
+            "temperature_c": self._temperature_c(),
+            "throttled_bits": self._throttled_bits(),
+            "clock_synced": self._clock.synced(),
+            "uptime_s": round(self._clock.monotonic()),
+            **self._disk_readings(),
+        }
+        return {name: value for name, value in readings.items() if value is not None}
+
+    def interface(self, name: str | None = None) -> dict[str, Any]:
+        """State and counters of ``name``, or of the interface that has the default route."""
+        name = name or default_interface()
+        if name is None:
+            return {"carrier": False, "has_address": False}
+        stats = psutil.net_if_stats().get(name)
+        if stats is None:
+            return {"interface": name, "carrier": False, "has_address": False}
+        counters = psutil.net_io_counters(pernic=True).get(name)
+        addresses = psutil.net_if_addrs().get(name, [])
+        readings: dict[str, Any] = {
+            "interface": name,
+            "carrier": self._carrier(name, stats.isup),
+            "has_address": any(
+                entry.family in (socket.AF_INET, socket.AF_INET6) and not entry.address.startswith("fe80")
+                for entry in addresses
+            ),
+        }
+        if stats.speed > 0:  # 0 where the driver does not tell, as Wi-Fi and veth do not
+            readings["speed_mbps"] = stats.speed
+        if counters is not None:
+            readings |= {
+                "rx_errors": counters.errin,
+                "tx_errors": counters.errout,
+                "rx_dropped": counters.dropin,
+                "tx_dropped": counters.dropout,
+            }
+        return readings
+
+    def _carrier(self, name: str, is_up: bool) -> bool:
+        text = _read(self._sys / "class/net" / name / "carrier")
+        return text == "1" if text is not None else is_up
+
+    def _temperature_c(self) -> float | None:
+        text = _read(self._sys / "class/thermal/thermal_zone0/temp")
+        try:
+            return None if text is None else round(int(text) / 1000, 1)
+        except ValueError:
+            return None
+
+    def _throttled_bits(self) -> int | None:
+        """The firmware's word (vcgencmd get_throttled); kernels without it tell under-voltage in hwmon."""
+        text = _read(self._sys / _THROTTLED)
+        if text is not None:
+            try:
+                return int(text, 16)
+            except ValueError:
+                return None
+        for hwmon in sorted((self._sys / "class/hwmon").glob("hwmon*")):
+            if _read(hwmon / "name") == "rpi_volt":
+                return _UNDER_VOLTAGE_NOW if _read(hwmon / "in0_lcrit_alarm") == "1" else 0
+        return None
+
+    def _disk_readings(self) -> dict[str, Any]:
+        try:
+            stats = os.statvfs(self._disk)
+        except OSError:
+            return {}
+        # ext4 turns read-only by itself when a card dies; asking costs the card no write.
+        return {
+            "disk_free_percent": round(100 * stats.f_bavail / max(stats.f_blocks, 1), 1),
+            "disk_writable": not stats.f_flag & os.ST_RDONLY,
+        }
+
+
+def default_interface(route: Path = Path("/proc/net/route")) -> str | None:
+    """The interface of the IPv4 default route; loopback where there is no other way out."""
+    text = _read(route) or ""
+    for line in text.splitlines()[1:]:
+        columns = line.split()
+        if len(columns) > 7 and columns[1] == "00000000" and columns[7] == "00000000":
+            return columns[0]
+    return None
+
+
+def model(root: Path = Path("/")) -> str:
+    """What the machine calls itself: the device tree's model, else the architecture."""
+    text = _read(root / "proc/device-tree/model")
+    return text.rstrip("\0") if text else os.uname().machine
+
+
+def serial(root: Path = Path("/")) -> str | None:
+    """The Pi's serial number, or the machine id elsewhere; only ever published as a hash."""
+    text = _read(root / "proc/device-tree/serial-number") or _read(root / "etc/machine-id")
+    return text.rstrip("\0") if text else None
+
+
+def os_name(root: Path = Path("/")) -> str:
+    fields: Mapping[str, str] = dict(
+        line.split("=", 1) for line in (_read(root / "etc/os-release") or "").splitlines() if "=" in line
+    )
+    return fields.get("PRETTY_NAME", "Linux").strip('"')
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return None

@@ -1,0 +1,393 @@
+"""The parent side of a device's process: spawn, deadline, kill, respawn.
+
+PortAudio, libcamera and CEC hang and crash; in a process of their own they take nothing with
+them. Each call has a deadline, then SIGKILL to the process group and a bounded reap. A child that
+SIGKILL does not end sits in the kernel: stuck, reported, not respawned until it is gone.
+
+Errors (beside those that the device itself answers, see diemcau_drivers.contract)::
+
+    DeviceError
+    ├── Hung       no answer by the deadline; the process was killed
+    ├── Crashed    the process died by itself, or waits to be respawned after dying
+    └── Stuck      SIGKILL did not end it
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, cast
+
+from diemcau_drivers import pipe
+from diemcau_drivers.contract import Busy, DeviceError, error_from_dict
+
+from .clock import Clock
+
+log = logging.getLogger(__name__)
+
+Listener = Callable[[str, Mapping[str, Any]], None]
+
+START_S = 20.0
+"""A Pi 3 needs 6 s to import picamera2 and numpy from a cold card."""
+REAP_S = 2.0
+WAIT_S = 30.0
+"""How long a call waits for its turn at a device."""
+BACKOFF_CAP_S = 30.0
+
+
+class Hung(DeviceError):
+    kind = "hung"
+
+
+class Crashed(DeviceError):
+    kind = "crashed"
+
+
+class Stuck(DeviceError):
+    kind = "stuck"
+
+
+class Worker:
+    """One device's process. Calls are served one at a time, in the order they came."""
+
+    def __init__(
+        self,
+        process: str,
+        backend: str,
+        options: Mapping[str, Any],
+        *,
+        clock: Clock,
+        deadline_s: float,
+        listener: Listener,
+        command: Sequence[str] = (sys.executable, "-m", "diemcau_drivers"),
+    ) -> None:
+        self.process = process
+        self._command = command
+        self.backend = backend
+        self._options = options
+        self._clock = clock
+        self._deadline_s = deadline_s
+        self._listener = listener
+        self._lock = asyncio.Lock()
+        self._child: Child | None = None
+        self._stuck: Child | None = None
+        self._failures = 0
+        self._not_before = 0.0
+        self.kills = 0
+
+    @property
+    def pid(self) -> int | None:
+        return self._child.pid if self._child is not None and self._child.alive else None
+
+    @property
+    def busy(self) -> bool:
+        return self._lock.locked()
+
+    async def ask(
+        self, do: str, args: Mapping[str, Any] | None = None, *, deadline_s: float | None = None
+    ) -> dict[str, Any]:
+        """The device's answer. Raises DeviceError; never takes longer than the wait for the device's
+        turn (30 s) plus start (20 s), deadline and reap (2 s)."""
+        await self._turn()
+        try:
+            child = await self._ready_child()
+            try:
+                answer = await asyncio.wait_for(
+                    child.call(do, args or {}), self._deadline_s if deadline_s is None else deadline_s
+                )
+            except TimeoutError:
+                await self._kill(child)
+                self._failed(delay=False)
+                raise Hung(f"{self.process} {do}: no answer by the deadline") from None
+            except (ConnectionError, pipe.FramingError) as error:
+                await self._kill(child)
+                self._failed()
+                raise Crashed(f"{self.process} {do}: the process died: {error or 'end of file'}") from None
+            except asyncio.CancelledError:
+                # Whoever asked went away in the middle of a call: the answer belongs to nobody, so
+                # the process is not trusted with the next question.
+                child.kill()
+                self._child = None
+                raise
+            self._failures = 0
+            return answer
+        finally:
+            self._lock.release()
+
+    async def restart(self) -> int:
+        """Kill what is there, spawn anew, and return the new pid. Raises DeviceError."""
+        await self._turn()
+        try:
+            if self._child is not None:
+                await self._kill(self._child)
+            self._not_before = 0.0
+            return (await self._ready_child()).pid
+        finally:
+            self._lock.release()
+
+    async def close(self) -> None:
+        """End the process: by closing its pipe, then by SIGKILL."""
+        child, self._child = self._child, None
+        if child is not None:
+            await child.leave()
+
+    async def _turn(self) -> None:
+        try:
+            await asyncio.wait_for(self._lock.acquire(), WAIT_S)
+        except TimeoutError:
+            raise Busy(f"{self.process} has been busy for {WAIT_S:g} s", in_use_by="diemcau") from None
+
+    async def _ready_child(self) -> Child:
+        if self._stuck is not None:
+            if not self._stuck.gone:
+                raise Stuck(f"{self.process}: pid {self._stuck.pid} does not end on SIGKILL")
+            self._stuck = None
+        if self._child is not None:
+            if self._child.alive:
+                return self._child
+            await self._retire(self._child)
+        wait_s = self._not_before - self._clock.monotonic()
+        if wait_s > 0:
+            raise Crashed(f"{self.process}: respawn in {wait_s:.1f} s after {self._failures} failures")
+        try:
+            self._child = child = await Child.spawn([*self._command, self.process], self._listener)
+        except OSError as error:
+            self._failed()
+            raise Crashed(f"{self.process}: cannot be started: {error}") from None
+        try:
+            await asyncio.wait_for(child.greet(self.backend, self._options), START_S)
+        except TimeoutError:
+            await self._kill(child)
+            self._failed()
+            raise Hung(f"{self.process}: did not start in {START_S:g} s") from None
+        except (ConnectionError, pipe.FramingError) as error:
+            await self._kill(child)
+            self._failed()
+            raise Crashed(f"{self.process}: died while starting: {error or 'end of file'}") from None
+        except asyncio.CancelledError:
+            child.kill()
+            self._child = None
+            raise
+        return child
+
+    async def _retire(self, child: Child) -> None:
+        """A child found dead between calls: left when idle (exit code 0), or died."""
+        self._child = None
+        if not await child.leave():
+            self._stuck = child
+            raise Stuck(f"{self.process}: pid {child.pid} does not end on SIGKILL")
+        if child.returncode != 0:
+            self._failed()
+            raise Crashed(f"{self.process}: the process died with {child.returncode} between two calls")
+
+    async def _kill(self, child: Child) -> None:
+        self._child = None
+        self.kills += 1
+        if not await child.end():
+            self._stuck = child
+            self._failed()
+            raise Stuck(f"{self.process}: pid {child.pid} does not end on SIGKILL")
+
+    def _failed(self, *, delay: bool = True) -> None:
+        """Count a failure; the first is retried at once, then 1 s, 2 s, 4 s ... 30 s, jittered.
+
+        A hang has cost its deadline already, so it waits no longer on top until the third in a row.
+        """
+        self._failures += 1
+        step = self._failures - (2 if delay else 4)
+        pause_s = 0.0 if step < 0 else min(BACKOFF_CAP_S, 2.0**step) * random.uniform(0.5, 1.0)
+        self._not_before = self._clock.monotonic() + pause_s
+
+
+class Child:
+    """One spawned process and its end of the pipe."""
+
+    def __init__(
+        self,
+        popen: subprocess.Popen[bytes],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        listener: Listener,
+    ) -> None:
+        self._popen = popen
+        self._reader = reader
+        self._writer = writer
+        self._listener = listener
+        self._next_id = 0
+        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._reading = asyncio.create_task(self._read(), name=f"worker {popen.pid} reads")
+
+    @classmethod
+    async def spawn(cls, command: Sequence[str], listener: Listener) -> Child:
+        ours, theirs = socket.socketpair()
+        try:
+            # A session of its own, so that one SIGKILL takes the group with all that the library started.
+            popen = subprocess.Popen(  # noqa: ASYNC220 - vfork and exec: some 2 ms, no wait for the child
+                command,
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
+                start_new_session=True,
+                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # its threads cost memory, win nothing
+            )
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        reader, writer = await asyncio.open_connection(sock=ours, limit=pipe.MAX_LINE_BYTES)
+        return cls(popen, reader, writer, listener)
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._popen.poll()
+
+    @property
+    def gone(self) -> bool:
+        return self._popen.poll() is not None
+
+    @property
+    def alive(self) -> bool:
+        return not self._reading.done() and not self.gone
+
+    async def greet(self, backend: str, options: Mapping[str, Any]) -> None:
+        self._writer.write(pipe.encode({"backend": backend, "options": dict(options)}))
+        await asyncio.shield(self._ready)
+
+    async def call(self, do: str, args: Mapping[str, Any]) -> dict[str, Any]:
+        if self._reading.done():
+            raise ConnectionError
+        self._next_id += 1
+        ident = self._next_id
+        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._waiting[ident] = answer
+        try:
+            self._writer.write(pipe.encode({"id": ident, "do": do, "args": dict(args)}))
+            await self._writer.drain()
+            return await answer
+        finally:
+            del self._waiting[ident]
+
+    async def _read(self) -> None:
+        failure: Exception = ConnectionError("end of file")
+        try:
+            while line := await self._reader.readline():
+                self._take(pipe.decode(line))
+        except (ConnectionError, pipe.FramingError) as error:
+            failure = error
+        except ValueError as error:  # StreamReader: a line over the limit
+            failure = pipe.FramingError(str(error))
+        finally:
+            for future in (self._ready, *self._waiting.values()):
+                if not future.done():
+                    future.set_exception(failure)
+                    future.exception()  # read once here: nobody may be waiting for "ready" any more
+
+    def _take(self, message: dict[str, Any]) -> None:
+        if "ready" in message and not self._ready.done():
+            self._ready.set_result(None)
+        elif "event" in message:
+            self._listener(str(message["event"]), cast("Mapping[str, Any]", message.get("data") or {}))
+        else:
+            answer = self._waiting.get(cast("int", message.get("id")))
+            if answer is None or answer.done():
+                return  # the answer to a call that was given up
+            if "ok" in message:
+                answer.set_result(message["ok"])
+            else:
+                answer.set_exception(error_from_dict(message.get("error") or {}))
+
+    def kill(self) -> None:
+        """SIGKILL to the group, at once, without waiting; a task of its own reaps it."""
+        self._signal(signal.SIGKILL)
+        self._reaper = asyncio.create_task(self.end(), name=f"worker {self.pid} reaped")
+
+    async def end(self) -> bool:
+        """SIGKILL to the process group and a bounded reap; False where the kernel holds it."""
+        self._signal(signal.SIGKILL)
+        gone = await self._exit(REAP_S)
+        await self._shut()
+        return gone
+
+    async def leave(self) -> bool:
+        """Ask it to go by closing the pipe, then :meth:`end`."""
+        await self._shut()
+        await self._exit(0.5)
+        return await self.end()
+
+    def _signal(self, number: int) -> None:
+        try:
+            os.killpg(self._popen.pid, number)
+        except ProcessLookupError:
+            pass  # gone already, with all its group
+
+    async def _exit(self, timeout_s: float) -> bool:
+        if self.gone:
+            return True
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[None] = loop.create_future()
+        try:
+            pidfd = os.pidfd_open(self._popen.pid)
+        except ProcessLookupError:
+            return self.gone
+        try:
+            loop.add_reader(pidfd, lambda: ended.done() or ended.set_result(None))
+            await asyncio.wait_for(ended, timeout_s)
+        except TimeoutError:
+            return False
+        finally:
+            loop.remove_reader(pidfd)
+            os.close(pidfd)
+        return self.gone
+
+    async def _shut(self) -> None:
+        self._writer.close()
+        self._reading.cancel()
+        await asyncio.wait([self._reading], timeout=REAP_S)
+
+
+class Workers:
+    """Every device's process by name."""
+
+    def __init__(self, workers: Mapping[str, Worker]) -> None:
+        self._workers = workers
+
+    def __contains__(self, process: str) -> bool:
+        return process in self._workers
+
+    async def ask(
+        self,
+        process: str,
+        do: str,
+        args: Mapping[str, Any] | None = None,
+        *,
+        deadline_s: float | None = None,
+    ) -> dict[str, Any]:
+        """See :meth:`Worker.ask`."""
+        return await self._workers[process].ask(do, args, deadline_s=deadline_s)
+
+    async def restart(self, process: str) -> int:
+        return await self._workers[process].restart()
+
+    def pid(self, process: str) -> int | None:
+        return self._workers[process].pid
+
+    def busy(self, process: str) -> bool:
+        return self._workers[process].busy
+
+    async def close(self) -> None:
+        await asyncio.gather(*(worker.close() for worker in self._workers.values()))
+
+
+Ask = Callable[..., Awaitable[dict[str, Any]]]
