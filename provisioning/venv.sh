@@ -14,12 +14,12 @@ if ! .venv/bin/python -c 'import pip' 2>/dev/null || [ "$(cat .venv/home 2>/dev/
 fi
 
 pip() {
-    .venv/bin/python -m pip --disable-pip-version-check --no-input "$@"
+    .venv/bin/python -m pip --disable-pip-version-check --no-input --quiet --quiet "$@"
 }
 
 echo "diemcau: .venv for $set_name"
-pip install --quiet --require-hashes --only-binary :all: -r requirements/demo.txt
+pip install --require-hashes --only-binary :all: -r requirements/demo.txt
 if [ "$set_name" = dev ]; then
-    pip install --quiet --require-hashes --no-build-isolation -r requirements/dev.txt
+    pip install --require-hashes --no-build-isolation -r requirements/dev.txt
 fi
-pip install --quiet --no-deps --no-build-isolation --editable . --editable hw-sim
+pip install --no-deps --no-build-isolation --editable . --editable hw-sim
