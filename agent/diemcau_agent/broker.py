@@ -147,7 +147,8 @@ class Broker:
         """Say ``offline`` and DISCONNECT, bounded."""
         if self.connection is not None:
             try:
-                await asyncio.wait_for(self.publish("status", self._status("offline"), retain=True), 2)
+                async with asyncio.timeout(2):
+                    await self.publish("status", self._status("offline"), retain=True)
             except TimeoutError:
                 pass
             await self.connection.close()

@@ -255,7 +255,7 @@ def _leaf(kind: Any, value: Any, where: str, errors: list[str]) -> None:
 def _struct_in(kind: Any) -> type[Struct] | None:
     for option in get_args(kind) if _is_union(kind) else (kind,):
         if isinstance(option, type) and issubclass(option, Struct):
-            return cast("type[Struct]", option)
+            return option
     return None
 
 
@@ -270,8 +270,8 @@ def _expects(kind: Any) -> str:
         meta = next(m for m in metas if isinstance(m, Meta))
         if meta.description:
             return meta.description
-        limits = [f"{sign} {value:g}" for sign, value in
-                  ((">=", meta.ge), (">", meta.gt), ("<=", meta.le), ("<", meta.lt)) if value is not None]  # fmt: skip
+        bounds = ((">=", meta.ge), (">", meta.gt), ("<=", meta.le), ("<", meta.lt))
+        limits = [f"{sign} {value:g}" for sign, value in bounds if value is not None]
         if meta.min_length:
             limits.append(f"at least {meta.min_length}")
         return " ".join([_expects(inner), " and ".join(limits)]).strip()

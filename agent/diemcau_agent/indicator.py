@@ -20,7 +20,8 @@ PATTERNS: dict[Readiness, str] = {
     "unknown": "degraded",  # not known is never shown as good
     "not_ready": "not_ready",
 }
-HELP_S = 600.0
+RETRY_S = 30.0
+"""How long a light that could not be set stays as it was."""
 
 
 class Indicator:
@@ -69,7 +70,8 @@ class Indicator:
             if self.pattern != self._shown:
                 await self._light(self.pattern)
             try:
-                await asyncio.wait_for(self._changed.wait(), 30)
+                async with asyncio.timeout(RETRY_S):
+                    await self._changed.wait()
             except TimeoutError:
                 pass
             self._changed.clear()

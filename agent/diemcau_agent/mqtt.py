@@ -162,9 +162,11 @@ class Connection:
             client.connect(address.host, address.port, keepalive_s, clean_start=False, properties=properties)
 
         try:
-            await asyncio.wait_for(connection._loop.run_in_executor(executor, connect), 2 * CONNECT_TIMEOUT_S)
+            async with asyncio.timeout(2 * CONNECT_TIMEOUT_S):
+                await connection._loop.run_in_executor(executor, connect)
             connection._attach()
-            await asyncio.wait_for(asyncio.shield(connection._connack), CONNECT_TIMEOUT_S)
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await asyncio.shield(connection._connack)
         except TimeoutError:
             connection._drop()
             raise LineDown(f"{address.host}:{address.port}: no answer in time") from None

@@ -77,7 +77,8 @@ class Outbox:
     async def settle(self, timeout_s: float) -> None:
         """Wait until everything told so far is committed, or the time is up (:meth:`run` does the work)."""
         try:
-            await asyncio.wait_for(self._queue.join(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._queue.join()
         except TimeoutError:
             log.warning("%d events not committed in %.0f s", self._queue.qsize(), timeout_s)
 
@@ -152,7 +153,8 @@ class Heartbeat:
     async def run(self) -> None:
         while True:
             try:
-                await asyncio.wait_for(self._changed.wait(), self._period_s * random.uniform(0.9, 1.0))
+                async with asyncio.timeout(self._period_s * random.uniform(0.9, 1.0)):
+                    await self._changed.wait()
                 await self._clock.sleep(COALESCE_S)
             except TimeoutError:
                 pass

@@ -99,9 +99,8 @@ class Worker:
         try:
             child = await self._ready_child()
             try:
-                answer = await asyncio.wait_for(
-                    child.call(do, args or {}), self._deadline_s if deadline_s is None else deadline_s
-                )
+                async with asyncio.timeout(self._deadline_s if deadline_s is None else deadline_s):
+                    answer = await child.call(do, args or {})
             except TimeoutError:
                 await self._kill(child)
                 self._failed(delay=False)
@@ -140,7 +139,8 @@ class Worker:
 
     async def _turn(self) -> None:
         try:
-            await asyncio.wait_for(self._lock.acquire(), WAIT_S)
+            async with asyncio.timeout(WAIT_S):
+                await self._lock.acquire()
         except TimeoutError:
             raise Busy(f"{self.process} has been busy for {WAIT_S:g} s", in_use_by="diemcau") from None
 
@@ -162,7 +162,8 @@ class Worker:
             self._failed()
             raise Crashed(f"{self.process}: cannot be started: {error}") from None
         try:
-            await asyncio.wait_for(child.greet(self.backend, self._options), START_S)
+            async with asyncio.timeout(START_S):
+                await child.greet(self.backend, self._options)
         except TimeoutError:
             await self._kill(child)
             self._failed()
@@ -343,7 +344,8 @@ class Child:
             return self.gone
         try:
             loop.add_reader(pidfd, lambda: ended.done() or ended.set_result(None))
-            await asyncio.wait_for(ended, timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await ended
         except TimeoutError:
             return False
         finally:

@@ -22,7 +22,7 @@ Tell = Callable[[str, Mapping[str, Any]], None]
 
 
 class Device(Protocol):
-    """Device logic over a backend: one module a process, each with ``open_device(backend, options, tell)``."""
+    """Device logic over a backend: a module a process, each with ``open_device(backend, options, tell)``."""
 
     def handle(self, do: str, args: Mapping[str, Any]) -> Mapping[str, Any]: ...
     def close(self) -> None: ...
