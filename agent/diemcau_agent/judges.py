@@ -86,9 +86,12 @@ def covers(device: str, readings: Mapping[str, Any]) -> frozenset[str]:
     """
     seen = _numbers(readings)
     told = {code for code, needs in _NEEDS[device].items() if all(name in seen for name in needs)}
-    if told:
-        told |= {code.name for code in CODES.values() if code.bound == "gone" and device in code.devices}
-    return frozenset(told)
+    return frozenset(told) | gone(device) if told else frozenset()
+
+
+def gone(device: str) -> frozenset[str]:
+    """The codes of ``device`` being absent, hung or crashed, which any answer of its own disproves."""
+    return frozenset(code.name for code in CODES.values() if code.bound == "gone" and device in code.devices)
 
 
 def known(device: str, readings: Mapping[str, Any]) -> bool:
