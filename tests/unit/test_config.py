@@ -1,0 +1,124 @@
+"""The settings: every error at once, each with its path, what it got and what it expects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from diemcau_agent.config import ConfigError, Settings, check, load, parse
+
+SIMULATED = """
+point = "xp-0417"
+commands = "unsigned"
+backends = "sim"
+[broker]
+urls = ["mqtt://127.0.0.1:1883"]
+"""
+REAL = """
+point = "xp-0417"
+commands = "off"
+[broker]
+urls = ["mqtts://broker.example:8883"]
+"""
+
+
+def errors(text: str) -> list[str]:
+    with pytest.raises(ConfigError) as raised:
+        parse(text)
+    return raised.value.errors
+
+
+def test_the_smallest_files_are_whole() -> None:
+    assert parse(SIMULATED).simulated
+    assert not parse(REAL).simulated
+    assert parse(SIMULATED).all_groups == ("all",)
+
+
+def test_all_errors_come_at_once_each_with_its_path() -> None:
+    found = errors("""
+point = "XP"
+langauge = "vi"
+expected = 3
+[broker]
+urls = ["http://x", "mqtt://ok"]
+[probe]
+period_s = "often"
+idle_s = -1
+[panel]
+button_gpio = 40
+""")
+    paths = [line.split(":")[0] for line in found]
+    assert sorted(paths) == sorted(
+        [
+            "point",
+            "langauge",
+            "expected",
+            "broker.urls[0]",
+            "probe.period_s",
+            "probe.idle_s",
+            "panel.button_gpio",
+        ]
+    )
+    assert 'point: got "XP", expected 3 to 32 of a-z, 0-9 and -, no - at either end' in found
+    assert any("did you mean language?" in line for line in found)
+    assert 'probe.period_s: got "often", expected a number >= 2 and <= 3600' in found
+    assert "panel.button_gpio: got 40, expected a BCM GPIO number, 0 to 27" in found
+
+
+def test_what_is_missing_is_named() -> None:
+    found = errors("")
+    assert {line.split(":")[0] for line in found} == {"point", "broker"}
+
+
+def test_unsigned_commands_are_refused_on_a_real_kit_and_signed_ones_until_they_can_be_verified() -> None:
+    assert any(
+        line.startswith('commands: got "unsigned"') for line in errors(REAL.replace("off", "unsigned"))
+    )
+    assert any(
+        line.startswith('commands: got "signed"') for line in errors(REAL.replace('"off"', '"signed"'))
+    )
+    assert any(line.startswith("commands:") for line in errors(REAL.replace('commands = "off"', "")))
+
+
+def test_a_kit_with_one_real_camera_is_no_simulation() -> None:
+    mixed = SIMULATED.replace('backends = "sim"', "").replace(
+        "[broker]", '[backends]\ncamera = "v4l2"\n[broker]'
+    )
+    assert any(line.startswith("commands:") for line in errors(mixed))
+
+
+def test_a_real_kit_never_speaks_in_the_clear() -> None:
+    assert any("mqtts:// or wss://" in line for line in errors(REAL.replace("mqtts:", "mqtt:")))
+
+
+def test_pins_are_four_different_ones() -> None:
+    assert any(line.startswith("panel: got GPIOs") for line in errors(REAL + "[panel]\nred_gpio = 17\n"))
+
+
+def test_a_file_that_cannot_be_read_or_is_no_toml_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(tmp_path / "none.toml")
+    assert errors("point = ")[0].startswith("not TOML:")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+FIELDS = st.sampled_from([*Settings.__struct_fields__, "other"])
+
+
+@given(st.dictionaries(FIELDS, JSON, max_size=6))
+def test_anything_is_either_settings_or_a_list_of_errors(data: dict[str, Any]) -> None:
+    try:
+        settings = check(data)
+    except ConfigError as error:
+        assert error.errors
+        assert all(": " in line for line in error.errors)
+    else:
+        assert settings.point == data["point"]
