@@ -63,7 +63,7 @@ packages-dev:
 
 # What the installed commands are made from; our own Python files are found where they stand.
 PROJECTS := pyproject.toml hw-sim/pyproject.toml provisioning/venv.sh \
-	$(wildcard provisioning/*.py agent/diemcau_agent/locale/*/LC_MESSAGES/*.po)
+	$(wildcard hatch_build.py agent/diemcau_agent/locale/*/LC_MESSAGES/*.po)
 
 .venv/demo.stamp: requirements/demo.txt $(PROJECTS) | packages
 	@provisioning/venv.sh demo $(PYTHON)
