@@ -1,0 +1,185 @@
+"""``diemcau-agent``: run the agent, or ask the one that runs here.
+
+Exit codes: 0 ready, passed or done; 1 not; 2 wrong usage; 3 no agent is running here.
+
+Each command imports what it needs when it runs: ``run`` is the daemon, and carries neither rich
+nor the schemas in its memory. People at a terminal get colour and a live screen, pipes get plain text.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import __version__
+
+if TYPE_CHECKING:
+    from .config import Settings
+
+OK, NOT, USAGE, NO_AGENT = 0, 1, 2, 3
+RUNTIME_DIR = "/run/diemcau"
+RUNTIME_DIR_VARIABLE = "DIEMCAU_RUNTIME_DIR"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = parser().parse_args(argv)
+    try:
+        return _COMMANDS[arguments.command](arguments)
+    except BrokenPipeError:  # `| head` has seen enough; Python must not write to it again when it leaves
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+
+
+def parser() -> argparse.ArgumentParser:
+    whole = argparse.ArgumentParser(
+        prog="diemcau-agent",
+        description="Watches, tests and reports one conference room.",
+        epilog="Exit codes: 0 ready, passed or done; 1 not; 2 wrong usage; 3 no agent is running here.",
+    )
+    whole.add_argument("--version", action="version", version=f"diemcau-agent {__version__}")
+    commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    run = commands.add_parser("run", help="run the agent in the foreground")
+    run.add_argument("--config", type=Path, required=True, metavar="FILE", help="the settings, TOML")
+
+    status = commands.add_parser("status", help="how the room is now")
+    selftest = commands.add_parser("selftest", help="run a self-test and show its report")
+    selftest.add_argument("--scope", choices=("quick", "full"), default="full", help="default: full")
+    press = commands.add_parser("press", help="as if the room's button were pressed")
+    press.add_argument(
+        "--hold",
+        type=_seconds,
+        default=0.0,
+        metavar="SECONDS",
+        help="hold it down (cancels, or calls for help)",
+    )
+    watch = commands.add_parser("watch", help="a live screen of the room")
+    baseline = commands.add_parser("baseline", help="record how the room is today as what is good")
+    for command in (status, selftest, press, watch, baseline):
+        command.add_argument("--json", action="store_true", help="JSON, for programs")
+        command.add_argument("--language", choices=("vi", "en"), help="default: the settings', then LANG's")
+        where = command.add_mutually_exclusive_group()
+        where.add_argument(
+            "--runtime-dir",
+            type=Path,
+            metavar="DIR",
+            help=f"where the agent's socket is; default: ${RUNTIME_DIR_VARIABLE}, then {RUNTIME_DIR}",
+        )
+        where.add_argument("--config", type=Path, metavar="FILE", help="the settings of the agent to ask")
+
+    check = commands.add_parser("check-config", help="check a settings file, telling every error")
+    check.add_argument("file", type=Path, metavar="FILE")
+    schema = commands.add_parser(
+        "schema", help="print the JSON Schemas and the AsyncAPI description of the wire"
+    )
+    schema.add_argument("--out", type=Path, metavar="DIR", help="write them there, one file each")
+    return whole
+
+
+def _seconds(text: str) -> float:
+    """argparse names the option and shows this message."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 60:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected seconds from 0 to 60")
+    return seconds
+
+
+def _load(path: Path) -> Settings | None:
+    """None, and every error told on stderr, where the file is not good."""
+    from .config import ConfigError, load
+
+    try:
+        return load(path)
+    except ConfigError as error:
+        for line in error.errors:
+            print(line, file=sys.stderr)
+        return None
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    settings = _load(arguments.config)
+    if settings is None:
+        return NOT
+    from . import app
+
+    return app.main(settings)
+
+
+def _check_config(arguments: argparse.Namespace) -> int:
+    settings = _load(arguments.file)
+    if settings is None:
+        return NOT
+    print(f"{arguments.file}: ok, point {settings.point}")
+    return OK
+
+
+def _schema(arguments: argparse.Namespace) -> int:
+    from . import schema
+
+    if arguments.out is None:
+        print(schema.as_text())
+    else:
+        for path in schema.write(arguments.out):
+            print(path)
+    return OK
+
+
+def _ask(arguments: argparse.Namespace) -> int:
+    """The commands that go to the running agent."""
+    from .asking import Asking
+
+    directory, language = arguments.runtime_dir, arguments.language
+    if arguments.config is not None:
+        settings = _load(arguments.config)
+        if settings is None:
+            return USAGE
+        directory, language = Path(settings.runtime_dir), language or settings.language
+    asking = Asking(
+        socket=socket_path(directory, os.environ),
+        language=language or system_language(os.environ),
+        as_json=arguments.json,
+        attended=sys.stdout.isatty(),
+    )
+    match arguments.command:
+        case "selftest":
+            return asking.selftest(arguments.scope)
+        case "press":
+            return asking.press(arguments.hold)
+        case "watch":
+            return asking.watch()
+        case "baseline":
+            return asking.baseline()
+        case _:
+            return asking.status()
+
+
+def socket_path(directory: Path | None, environment: Mapping[str, str]) -> Path:
+    """The control socket: in ``directory``, else where the environment says, else of the installed agent."""
+    return (directory or Path(environment.get(RUNTIME_DIR_VARIABLE) or RUNTIME_DIR)) / "control.sock"
+
+
+def system_language(environment: Mapping[str, str]) -> str:
+    """ "vi" or "en", by the first of LC_ALL, LC_MESSAGES and LANG that is set (locale(7))."""
+    for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
+        if environment.get(name):
+            return "vi" if environment[name].lower().startswith("vi") else "en"
+    return "en"
+
+
+_COMMANDS = {
+    "run": _run,
+    "status": _ask,
+    "selftest": _ask,
+    "press": _ask,
+    "watch": _ask,
+    "baseline": _ask,
+    "check-config": _check_config,
+    "schema": _schema,
+}

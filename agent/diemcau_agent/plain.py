@@ -1,0 +1,94 @@
+"""A status and a self-test's report as lines of text, each with its tone. Pure.
+
+For pipes they are printed as they stand, for people at a terminal in the tone's colour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import tzinfo
+from typing import Any
+
+from . import wording
+from .wording import Mark, Say
+
+Line = tuple[str, str]
+"""Text, and a tone: good, fair, bad, dim or "" (see :class:`.wording.Mark`)."""
+
+
+def status_lines(status: Mapping[str, Any], say: Say) -> list[Line]:
+    """Who, how ready, and one line a part."""
+    online = wording.connection(status)
+    ready = wording.READINESS.get(wording.readiness(status), wording.READINESS["unknown"])
+    rows: list[tuple[Mark, Sequence[str]]] = []
+    for name in wording.PARTS:
+        judged = wording.part(status, name)
+        if judged:
+            mark = wording.STATES.get(str(judged.get("state")), wording.STATES["unknown"])
+            told = [wording.causes(judged, say), *wording.readings(name, judged, say)]
+            cells = (say(wording.PART_NAMES[name]), f"{mark.symbol} {say(mark.word)}")
+            rows.append((mark, (*cells, " · ".join(word for word in told if word))))
+    return [
+        (f"{wording.title(status)}  {online.symbol} {say(online.word)}", online.tone),
+        (f"{ready.symbol} {say(ready.word)}  {wording.why(status, say)}".rstrip(), ready.tone),
+        *_table(rows),
+    ]
+
+
+def report_lines(report: Mapping[str, Any], language: str, zone: tzinfo | None = None) -> list[Line]:
+    """The result, the steps, and of each that failed what was expected and what to do."""
+    say = wording.speaking(language)
+    mark = wording.RESULTS.get(str(report.get("result")), wording.RESULTS["partial"])
+    seconds = wording.number(float(report.get("duration_ms", 0)) / 1000, 1, say)
+    about = ", ".join(
+        (say(str(report.get("scope"))), f"{seconds} s", wording.local_time(report.get("time"), zone))
+    )
+    steps: list[Mapping[str, Any]] = list(report.get("steps") or [])
+    lines: list[Line] = [(f"{say('Self-test')} ({about}): {mark.symbol} {say(mark.word)}", mark.tone)]
+    rows = _table((_mark(step), _step_cells(step, say)) for step in steps)
+    for step, row in zip(steps, rows, strict=True):
+        lines.append(row)
+        if step.get("result") != "passed":
+            lines += [(f"      {words}", "") for words in _more(step, say, language) if words]
+    return lines
+
+
+def step_line(progress: Mapping[str, Any], say: Say) -> Line:
+    """One step of a running self-test as it ends."""
+    mark = wording.RESULTS.get(str(progress.get("state")), wording.RESULTS["running"])
+    title = wording.step_title(str(progress.get("name")), say)
+    count = f"{progress.get('done')}/{progress.get('total')}"
+    return f"  {count:>5}  {mark.symbol} {title}: {say(mark.word)}", mark.tone
+
+
+def _mark(step: Mapping[str, Any]) -> Mark:
+    return wording.RESULTS.get(str(step.get("result")), wording.RESULTS["not_tested"])
+
+
+def _step_cells(step: Mapping[str, Any], say: Say) -> tuple[str, str, str]:
+    mark = _mark(step)
+    title = wording.step_title(str(step.get("name")), say)
+    return f"{mark.symbol} {say(mark.word)}", title, wording.measured(step.get("measured") or {}, say)
+
+
+def _more(step: Mapping[str, Any], say: Say, language: str) -> Iterable[str]:
+    code = step.get("code")
+    if code:
+        yield f"{wording.cause(str(code), say)} ({code})"
+    yield f"{say('expected')}: {step.get('expected')}"
+    remedy: Mapping[str, str] = step.get("remedy") or {}
+    if remedy.get(language):
+        yield f"→ {remedy[language]}"
+
+
+def _table(rows: Iterable[tuple[Mark, Sequence[str]]]) -> list[Line]:
+    """Columns as wide as their widest cell, the last one open."""
+    table = list(rows)
+    widths = [
+        max(len(cell) for cell in column) for column in zip(*(cells for _, cells in table), strict=True)
+    ]
+    lines: list[Line] = []
+    for mark, cells in table:
+        text = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+        lines.append(("  " + text.rstrip(), mark.tone))
+    return lines

@@ -1,0 +1,274 @@
+"""The words in which a room is told to people: states, readings, causes, times. Pure.
+
+Used by the screen and by plain text alike, so that both say the same. Every word is English and goes
+through ``say`` (:func:`speaking`), a translator for one language.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from functools import partial
+from typing import Any
+
+from .codes import CODES
+from .selftest.plan import CHECKS
+from .text import translate
+
+Say = Callable[[str], str]
+PARTS = ("camera", "microphone", "speaker", "display", "panel", "host", "line")
+"""The rows of a room, in the order in which people read them."""
+
+
+def speaking(language: str) -> Say:
+    """The translator into ``language`` ("vi" or "en")."""
+    return partial(translate, language=language)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A state as people see it: a symbol, a word and a colour's name, never the colour alone."""
+
+    symbol: str
+    word: str
+    tone: str
+
+
+STATES = {
+    "ok": Mark("✓", "ok", "good"),
+    "degraded": Mark("▲", "degraded", "fair"),
+    "failed": Mark("✗", "failed", "bad"),
+    "absent": Mark("○", "absent", "bad"),
+    "stuck": Mark("■", "stuck", "bad"),
+    "unknown": Mark("?", "unknown", "dim"),
+}
+READINESS = {
+    "ready": Mark("✓", "READY", "good"),
+    "degraded": Mark("▲", "DEGRADED", "fair"),
+    "not_ready": Mark("✗", "NOT READY", "bad"),
+    "unknown": Mark("?", "NOT KNOWN YET", "dim"),
+}
+RESULTS = {
+    "passed": Mark("✓", "passed", "good"),
+    "failed": Mark("✗", "failed", "bad"),
+    "partial": Mark("▲", "partial", "fair"),
+    "not_tested": Mark("–", "not tested", "dim"),
+    "running": Mark("…", "running", "dim"),
+}
+CONNECTIONS = {
+    "online": Mark("●", "online", "good"),
+    "connecting": Mark("…", "connecting", "fair"),
+    "offline": Mark("○", "no broker", "bad"),
+}
+AWAY = Mark("○", "the agent does not answer", "bad")
+PART_NAMES = {
+    "camera": "camera",
+    "microphone": "microphone",
+    "speaker": "speaker",
+    "display": "display",
+    "panel": "panel",
+    "host": "kit",
+    "line": "line",
+}
+VALUES = {"on": "on", "standby": "standby", "unknown": "unknown", "true": "yes", "false": "no"}
+"""Readings whose values are words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """How a reading is shown: ``label`` may be empty; the value times ``scale``, ``digits``, ``unit``."""
+
+    reading: str
+    label: str
+    unit: str = ""
+    digits: int = 0
+    scale: float = 1.0
+
+
+READINGS: dict[str, tuple[Shown, ...]] = {
+    "camera": (
+        Shown("fps", "", "fps"),
+        Shown("luma_mean", "brightness", "%", scale=100),
+        Shown("sharpness_ratio", "sharpness", "%", scale=100),
+        Shown("sharpness", "sharpness"),
+    ),
+    "microphone": (
+        Shown("level_dbfs", "level", "dBFS"),
+        Shown("noise_floor_dbfs", "noise floor", "dBFS"),
+        Shown("hum_db", "hum", "dB"),
+    ),
+    "speaker": (
+        Shown("volume_percent", "volume", "%"),
+        Shown("delay_ms", "delay", "ms"),
+        Shown("snr_db", "signal to noise", "dB"),
+    ),
+    "display": (
+        Shown("power", "power"),
+        Shown("active_input", "our input"),
+        Shown("width_px", "width", "px"),
+    ),
+    "panel": (Shown("pattern", "light"), Shown("button_held_s", "button held", "s")),
+    "host": (
+        Shown("cpu_percent", "CPU", "%"),
+        Shown("temperature_c", "", "°C"),
+        Shown("disk_free_percent", "disk free", "%"),
+        Shown("memory_available_percent", "memory free", "%"),
+    ),
+    "line": (
+        Shown("rtt_ms_p50", "round trip", "ms", 1),
+        Shown("interface", ""),
+        Shown("speed_mbps", "", "Mbit/s"),
+        Shown("loss_percent", "loss", "%", 1),
+    ),
+}
+"""The readings that matter to people, the most telling first."""
+
+
+def part(status: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The judged state of a device, the host or the line in a status; empty where it is not there."""
+    devices: Mapping[str, Any] = health(status).get("devices") or {}
+    return devices.get(name) or health(status).get(name) or {}
+
+
+def health(status: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The health document; empty where there is none yet."""
+    return status.get("health") or {}
+
+
+def connection(status: Mapping[str, Any]) -> Mark:
+    """How the agent stands with the broker."""
+    known: Mapping[str, Any] = status.get("connection") or {}
+    return CONNECTIONS.get(str(known.get("state")), CONNECTIONS["offline"])
+
+
+def readiness(status: Mapping[str, Any]) -> str:
+    return str(health(status).get("readiness", "unknown"))
+
+
+def reasons(status: Mapping[str, Any]) -> tuple[str, ...]:
+    """The codes in the way of ready, worst first."""
+    return tuple(health(status).get("reasons") or ())
+
+
+def why(status: Mapping[str, Any], say: Say) -> str:
+    """The worst that is in the way of ready, and how many more there are."""
+    codes = reasons(status)
+    if not codes:
+        return say("Everything this room should have works.") if readiness(status) == "ready" else ""
+    worst, *others = codes
+    return cause(worst, say) + (f" (+{len(others)})" if others else "")
+
+
+def causes(judged: Mapping[str, Any], say: Say) -> str:
+    """What is wrong with a device in plain words, worst first, and who holds it; "" where nothing is."""
+    codes: list[str] = list(judged.get("codes") or [])
+    if not codes and judged.get("code"):
+        codes = [str(judged["code"])]
+    told = [cause(code, say) for code in codes]
+    if judged.get("in_use_by"):
+        told.insert(0, in_use(str(judged["in_use_by"]), say))
+    return " ".join(told)
+
+
+def cause(code: str, say: Say) -> str:
+    """A code in plain words; the code itself where a newer agent knows more codes than this program."""
+    return say(CODES[code].cause) if code in CODES else code
+
+
+def remedy(code: str, say: Say) -> str:
+    """What to do about it; "" where it is not known here."""
+    return say(CODES[code].remedy) if code in CODES else ""
+
+
+def step_title(name: str, say: Say) -> str:
+    """A self-test step's title; its name where a newer agent knows more steps than this program."""
+    return say(CHECKS[name].title) if name in CHECKS else name
+
+
+def in_use(by: str, say: Say) -> str:
+    return (
+        say("In use by another program.") if by == "other" else say("In use by {program}.").format(program=by)
+    )
+
+
+def readings(name: str, judged: Mapping[str, Any], say: Say, count: int = 3) -> list[str]:
+    """The ``count`` readings that matter most, each with label and unit."""
+    values: Mapping[str, Any] = judged.get("readings") or {}
+    told = [reading(shown, values[shown.reading], say) for shown in READINGS[name] if shown.reading in values]
+    return [text for text in told if text][:count]
+
+
+def reading(shown: Shown, value: Any, say: Say) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool | str):
+        key = str(value).lower()
+        text = say(VALUES[key]) if key in VALUES else str(value)
+    else:
+        text = number(float(value) * shown.scale, shown.digits, say)
+    label = say(shown.label) if shown.label else ""
+    return " ".join(word for word in (label, text, shown.unit) if word)
+
+
+def number(value: float, digits: int, say: Say) -> str:
+    """With the language's own decimal sign."""
+    point = say("decimal point")
+    text = f"{value:.{digits}f}"
+    return text.replace(".", "," if point == "," else ".")
+
+
+def measured(values: Mapping[str, Any], say: Say) -> str:
+    """All readings of a self-test's step, names as on the wire."""
+    told: list[str] = []
+    for name, value in values.items():
+        if isinstance(value, float):
+            text = number(value, 0 if abs(value) >= 100 or value.is_integer() else 2, say)
+        else:
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+        told.append(f"{name} {text}")
+    return ", ".join(told)
+
+
+def local_time(time: Any, zone: tzinfo | None = None) -> str:
+    """A wire time as the room's own clock shows it, ``14:30:05``; "" where there is none."""
+    try:
+        return datetime.fromisoformat(str(time)).astimezone(zone).strftime("%H:%M:%S")
+    except ValueError:
+        return ""
+
+
+def printable(text: str) -> str:
+    """Without what would move a terminal's cursor or colour it: a name may come from anywhere."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def title(status: Mapping[str, Any]) -> str:
+    """The point's id, its name and where it stands, innermost place first."""
+    birth: Mapping[str, Any] = status.get("birth") or {}
+    place = [str(level) for level in reversed(birth.get("place") or ())]
+    words = [str(birth.get("point", "")), str(birth.get("name") or ""), ", ".join(place)]
+    return " · ".join(word for word in words if word)
+
+
+def event(document: Mapping[str, Any], say: Say) -> str:
+    """What happened, in one line without its time."""
+    name = str(document.get("device") or "")
+    told = [say(PART_NAMES[name]) if name in PART_NAMES else name]
+    kind = str(document.get("kind", ""))
+    if kind != "state":
+        told.append(say(kind.replace("_", " ")))
+    before, after = document.get("from"), document.get("to")
+    if before or after:
+        told.append(" → ".join(_value(word, say) for word in (before, after) if word))
+    data: Mapping[str, Any] = document.get("data") or {}
+    told += [_value(data[key], say) for key in ("verb", "state", "result", "cause") if data.get(key)]
+    if document.get("code"):
+        told.append(cause(str(document["code"]), say))
+    return "  ".join(word for word in told if word)
+
+
+def _value(word: Any, say: Say) -> str:
+    text = str(word)
+    mark = STATES.get(text) or RESULTS.get(text) or READINESS.get(text)
+    return say(mark.word) if mark else text
