@@ -94,6 +94,7 @@ class Broker:
         greet: Callable[[Connection], Awaitable[None]],
         serve: Callable[[Connection], Awaitable[None]],
         received: Callable[[Connection, Message], None],
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._stamp = stamp
@@ -101,20 +102,27 @@ class Broker:
         self._greet = greet
         self._serve = serve
         self._received = received
+        self._changed = changed
         self._executor = ThreadPoolExecutor(1, "connect")
         self._backoff = Backoff()
         self._hurry = asyncio.Event()
+        self._leaving = False
         self.nonces = Nonces(clock)
         self.connection: Connection | None = None
         self.trouble: str | None = "not connected yet"
         """Why there is no connection, None while there is one."""
-        self.connects = 0
+        self.since_s = clock.wall()
+        """Wall time of the last change between connected and not."""
+        self.url = settings.broker.urls[0]
+        """The broker that was tried last."""
 
     async def run(self) -> None:
         urls = self._settings.broker.urls
         turn = 0
         while True:
             wait_s = await self._attempt(urls[turn % len(urls)])
+            if self._leaving:
+                return
             turn = 0 if self.trouble is None else turn + 1
             self._hurry.clear()
             sleeping = asyncio.ensure_future(self._clock.sleep(wait_s))
@@ -144,7 +152,8 @@ class Broker:
         return await self.publish("status", self._status("online"), retain=True)
 
     async def goodbye(self) -> None:
-        """Say ``offline`` and DISCONNECT, bounded."""
+        """Say ``offline`` and DISCONNECT, bounded; :meth:`run` ends with it."""
+        self._leaving = True
         if self.connection is not None:
             try:
                 async with asyncio.timeout(2):
@@ -156,6 +165,7 @@ class Broker:
 
     async def _attempt(self, url: str) -> float:
         """One connection from CONNECT to its end; returns the seconds to wait before the next."""
+        self.url = url
         self._stamp.connection = new_connection()
         broker = self._settings.broker
 
@@ -185,7 +195,11 @@ class Broker:
         finally:
             self.connection = None
             self.trouble = reason
+            self.since_s = self._clock.wall()
+            self._changed()
             await connection.close()
+        if self._leaving:
+            return 0.0
         stable_s = self._clock.monotonic() - started
         wait_s = self._backoff.lost(stable_s, self._settings.broker.spread_s)
         log.warning("broker %s: lost after %.0f s: %s; again in %.1f s", url, stable_s, reason, wait_s)
@@ -200,7 +214,8 @@ class Broker:
         await self._until_lost(connection, self._greet(connection))
         if not connection.lost.done():
             self.trouble = None
-            self.connects += 1
+            self.since_s = self._clock.wall()
+            self._changed()
             log.info("broker: online, connection %s", self._stamp.connection)
             async with asyncio.TaskGroup() as group:
                 serving = self._until_lost(connection, self._serve(connection))

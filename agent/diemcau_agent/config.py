@@ -185,6 +185,13 @@ def check(data: Mapping[str, Any]) -> Settings:
     raise ConfigError(errors)
 
 
+def explain(kind: type[Struct], data: Any, path: str = "") -> list[str]:
+    """Every reason why plain ``data`` is no ``kind``, each with its path, what it got and what it expects."""
+    errors: list[str] = []
+    _walk(kind, data, path, errors)
+    return errors
+
+
 def _across(settings: Settings) -> list[str]:
     """What no single field can tell."""
     errors: list[str] = []

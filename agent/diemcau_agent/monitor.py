@@ -59,10 +59,12 @@ class Monitor:
         baseline: Callable[[], Baseline | None],
         progress: Callable[[], None],
         judged: Callable[[str, Mapping[str, Any]], None],
+        identified: Callable[[], None],
     ) -> None:
         """``host``, ``line``: flat readings, DeviceError on failure. ``baseline``: the room's own, or
-        None. ``progress`` is called at each turn of the watch; ``judged`` with each part's readings."""
-        self._settings = settings
+        None. ``progress`` is called at each turn of the watch, ``judged`` with each part's readings,
+        ``identified`` when a device tells who it is or what it can do for the first time or anew."""
+        self.settings = settings
         self._clock = clock
         self._book = book
         self._ask = ask
@@ -71,13 +73,14 @@ class Monitor:
         self._baseline = baseline
         self._progress = progress
         self._judged = judged
+        self._identified = identified
         self._wake = {process: asyncio.Event() for process in DEVICES_OF}
         self._present: dict[str, bool | None] = {}
         self.looks: dict[str, Look] = {}
         self.paused = False
 
     async def run(self) -> None:
-        probe = self._settings.probe
+        probe = self.settings.probe
         async with asyncio.TaskGroup() as group:
             for process, devices in DEVICES_OF.items():
                 if any(device in self._book.parts for device in devices):
@@ -92,7 +95,7 @@ class Monitor:
 
     async def look(self, process: str) -> None:
         """Probe the process's devices now and write down what they show."""
-        probe = self._settings.probe
+        probe = self.settings.probe
         args = {"passive": False, **({"seconds": AUDIO_SAMPLE_S} if process == "audio" else {})}
         # Sound takes as long as it is listened to.
         deadline_s = probe.deadline_s + (AUDIO_SAMPLE_S if process == "audio" else 0)
@@ -110,7 +113,10 @@ class Monitor:
         if look.error is not None:
             self._book.apply(device, failure(device, look.error))
             return
+        known = self.looks.get(device)
         self.looks[device] = look
+        if known is None or (known.identity, known.capabilities) != (look.identity, look.capabilities):
+            self._identified()
         self._judged(device, look.readings)
         self._book.apply(device, seen(device, look, self._baseline()))
 
@@ -160,7 +166,7 @@ class Monitor:
             await self._clock.sleep(CONFIRM_S if unsettled else period_s * random.uniform(0.9, 1.0))
 
     async def _watch(self, process: str) -> None:
-        probe = self._settings.probe
+        probe = self.settings.probe
         rest_s = probe.presence_s if process == "panel" else interval_s(probe.period_s)
         failures = 0
         while True:

@@ -138,13 +138,21 @@ class Outbox:
 
 
 class Heartbeat:
-    """Publishes the health document on change and at least every ``period_s``, jittered by a tenth."""
+    """Publishes a retained document on change and, with ``period_s``, at least so often (jittered by a tenth)."""
 
-    def __init__(self, broker: Broker, clock: Clock, period_s: float, document: Callable[[], bytes]) -> None:
+    def __init__(
+        self,
+        name: str,
+        broker: Broker,
+        clock: Clock,
+        document: Callable[[], bytes],
+        period_s: float | None = None,
+    ) -> None:
+        self._name = name
         self._broker = broker
         self._clock = clock
-        self._period_s = period_s
         self._document = document
+        self._period_s = period_s
         self._changed = asyncio.Event()
 
     def changed(self) -> None:
@@ -152,11 +160,12 @@ class Heartbeat:
 
     async def run(self) -> None:
         while True:
+            pause_s = None if self._period_s is None else self._period_s * random.uniform(0.9, 1.0)
             try:
-                async with asyncio.timeout(self._period_s * random.uniform(0.9, 1.0)):
+                async with asyncio.timeout(pause_s):
                     await self._changed.wait()
                 await self._clock.sleep(COALESCE_S)
             except TimeoutError:
                 pass
             self._changed.clear()
-            await self._broker.publish("health", self._document(), retain=True)
+            await self._broker.publish(self._name, self._document(), retain=True)

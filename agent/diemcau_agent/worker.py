@@ -176,6 +176,7 @@ class Worker:
             child.kill()
             self._child = None
             raise
+        self._listener("spawned", {"process": self.process, "pid": child.pid})
         return child
 
     async def _retire(self, child: Child) -> None:

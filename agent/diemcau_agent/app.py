@@ -1,0 +1,330 @@
+"""The composition root: one TaskGroup of named tasks, all the wiring, nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from . import documents, logs
+from .book import HealthBook, differs
+from .broker import Broker
+from .clock import Clock, SystemClock, boot_id
+from .commands.context import Context
+from .commands.dispatch import Dispatcher
+from .commands.remote import RemoteSettings
+from .commands.signature import verifier
+from .config import ConfigError, Settings
+from .control import Control, Refused
+from .health import DeviceHealth
+from .host import LocalHost
+from .indicator import Indicator
+from .line import Line
+from .model import Scope, Selftest, Trigger, encode
+from .monitor import Monitor
+from .mqtt import Connection, Message
+from .notify import Notifier, Progress
+from .outbox import Heartbeat, Outbox
+from .reboot import ordered_reboot
+from .room import Room
+from .selftest.runner import Runner
+from .spool import Spool
+from .stamp import Stamp
+from .telemetry import Window
+from .worker import Busy, Worker, Workers
+
+log = logging.getLogger(__name__)
+
+EXIT_RESTART = 75
+"""EX_TEMPFAIL: an ordered restart; whoever supervises starts the agent again."""
+STOP_S = 5.0
+LIVE_SETTINGS = ("name", "place", "level", "probe.period_s")
+"""What a running agent takes into force; the rest comes with its next start."""
+
+
+def main(settings: Settings) -> int:
+    """Run until stopped; the exit code. Raises ConfigError for what was set from afar."""
+    ring = logs.begin()
+    for folder in (settings.state_dir, settings.runtime_dir):
+        Path(folder).mkdir(parents=True, exist_ok=True, mode=0o700)
+    return asyncio.run(run(settings, ring, SystemClock()))
+
+
+async def run(settings: Settings, ring: logs.Ring, clock: Clock) -> int:
+    spool = await Spool.open(Path(settings.state_dir) / "spool.sqlite3")
+    try:
+        app = App(settings, ring, clock, spool, await spool.next_session())
+        return await app.run()
+    finally:
+        await spool.close()
+
+
+class App:
+    def __init__(self, settings: Settings, ring: logs.Ring, clock: Clock, spool: Spool, session: int) -> None:
+        self.remote = RemoteSettings(Path(settings.state_dir) / "remote.json")
+        try:
+            settings = self.remote.over(settings)
+        except ConfigError as error:
+            log.error("what was set from afar is not taken: %s", error)
+        self.settings = settings
+        self.clock = clock
+        self.spool = spool
+        self.notifier = Notifier()
+        self.progress = Progress("monitor")
+        self._resumed = False
+        self._dispatching: set[asyncio.Task[None]] = set()
+        self._stop: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        self.stamp = Stamp(settings.point, boot_id(), session, clock, self._synced)
+        self.book = HealthBook(documents.expected_devices(settings), clock)
+        self.window = Window()
+        self.outbox = Outbox(spool, self.stamp, clock, self.window)
+        self.workers = Workers(self._workers())
+        self.broker = Broker(
+            settings,
+            self.stamp,
+            clock,
+            greet=self._greet,
+            serve=self._serve,
+            received=self._received,
+            changed=self._connection_changed,
+        )
+        self.host = LocalHost(clock, Path(settings.state_dir))
+        self.line = Line(self._interface, self.broker)
+        self.monitor = Monitor(
+            settings,
+            clock,
+            self.book,
+            self.workers.ask,
+            host=self._host,
+            line=self.line.read,
+            baseline=lambda: self.room.baseline_now,
+            progress=lambda: self.progress.advance("monitor"),
+            judged=self.window.add,
+            identified=lambda: self.births.changed(),
+        )
+        expected = dict.fromkeys(self.book.devices, True)
+        self.runner = Runner(
+            self.workers.ask, self._host, self.line.read, clock, lambda: self.room.baseline_now, expected
+        )
+        self.indicator = Indicator(
+            self.workers.ask,
+            clock,
+            settings.language,
+            lights=settings.expected.panel,
+            screen=settings.expected.display,
+        )
+        self.room = Room(
+            settings, self.stamp, clock, spool, self.book, self.broker, self.outbox, self.monitor,
+            self.runner, self.indicator, self.workers.ask,
+        )  # fmt: skip
+        self.births = Heartbeat("birth", self.broker, clock, self._birth)
+        self.heartbeat = Heartbeat("health", self.broker, clock, self._health, settings.probe.health_s)
+        self.control = Control(Path(settings.runtime_dir) / "control.sock", self.room)
+        self.dispatcher = Dispatcher(self._context(ring), verifier(settings))
+        self.book.listen(self._looked)
+        self.outbox.listeners.append(self.room.changed)
+
+    async def run(self) -> int:
+        """All the tasks until one ends the agent; an unexpected exception ends it too."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop, 0)
+        await self.room.load()
+        self.outbox.tell("agent_started", data={"session": self.stamp.session})
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(work, name=name)
+                for name, work in (
+                    ("broker", self.broker.run()),
+                    ("monitor", self.monitor.run()),
+                    ("events", self.outbox.run()),
+                    ("telemetry", self.outbox.measure()),
+                    ("births", self.births.run()),
+                    ("heartbeat", self.heartbeat.run()),
+                    ("indicator", self.indicator.run()),
+                    ("button", self.room.run()),
+                    ("control", self.control.serve()),
+                    ("watchdog", self._watchdog()),
+                )
+            ]
+            self.notifier.ready()
+            code = await self._stop
+            self.notifier.stopping()
+            await self._goodbye(ordered=code == EXIT_RESTART)
+            for task in tasks:
+                task.cancel()
+        return code
+
+    def stop(self, code: int) -> None:
+        if not self._stop.done():
+            self._stop.set_result(code)
+
+    async def _goodbye(self, *, ordered: bool) -> None:
+        self.outbox.tell("agent_stopping", data={"ordered": ordered})
+        await self.dispatcher.aclose()
+        await self.outbox.settle(STOP_S)
+        await self.broker.goodbye()
+        await self.workers.close()
+
+    # --- What flows between the parts
+
+    def _looked(self, part: str, before: DeviceHealth, after: DeviceHealth) -> None:
+        if (before.state, before.code) != (after.state, after.code):
+            log.info(
+                "%s: %s %s -> %s %s", part, before.state, before.code or "", after.state, after.code or ""
+            )
+            self.outbox.tell(
+                "state", device=part, code=after.code or before.code, from_=before.state, to=after.state
+            )
+        readiness, reasons = self.book.readiness()
+        if differs(before, after):
+            if self.indicator.readiness != readiness:
+                self.outbox.tell(
+                    "readiness", from_=self.indicator.readiness, to=readiness, data={"reasons": list(reasons)}
+                )
+                self.notifier.status(f"{readiness} {' '.join(reasons)}".strip())
+            self.heartbeat.changed()
+        self.indicator.readiness = readiness
+        self.indicator.refresh()
+        self.room.changed()
+
+    async def _greet(self, connection: Connection) -> None:
+        """After each connect: birth, status, health, selftest, in this order and built afresh."""
+        await self.broker.publish("birth", self._birth(), retain=True)
+        await self.broker.say_status()
+        await self.broker.publish("health", self._health(), retain=True)
+        if self.room.last is not None:
+            last = msgspec.structs.replace(self.room.last, connection=self.stamp.connection)
+            await self.broker.publish("selftest", encode(last), retain=True)
+
+    async def _serve(self, connection: Connection) -> None:
+        if not self._resumed:
+            self._resumed = True
+            await self.dispatcher.resume()
+        await self.outbox.drain(connection)
+
+    def _received(self, connection: Connection, message: Message) -> None:
+        """A command: acknowledged once it is in the journal."""
+        task = asyncio.get_running_loop().create_task(
+            self._dispatch(connection, message), name=f"command {message.mid}"
+        )
+        self._dispatching.add(task)
+        task.add_done_callback(self._dispatching.discard)
+
+    async def _dispatch(self, connection: Connection, message: Message) -> None:
+        await self.dispatcher.receive(message.topic, message.payload, message.retained)
+        connection.acknowledge(message)
+
+    def _connection_changed(self) -> None:
+        self.indicator.online = self.broker.trouble is None
+        self.indicator.refresh()
+        self.room.changed()
+
+    def _told(self, event: str, data: Mapping[str, Any]) -> None:
+        """What a device's process tells unasked: the button, or that it is new."""
+        if event == "spawned":
+            if data["process"] == "panel":
+                self.indicator.forget()  # a new process has its light off
+            return
+        self.room.panel(event, data)
+        self.outbox.tell("button", device="panel", data={"event": event, **data})
+
+    # --- What the parts ask for
+
+    def _birth(self) -> bytes:
+        return encode(documents.birth(self.settings, self.stamp, self.monitor.looks))
+
+    def _health(self) -> bytes:
+        return encode(documents.health(self.stamp, self.book))
+
+    def _synced(self) -> bool:
+        """The host's own last word where it has one: in simulation the kernel's is not the room's."""
+        synced = self.book.parts["host"].readings.get("clock_synced")
+        return self.clock.synced() if synced is None else bool(synced)
+
+    async def _host(self) -> Mapping[str, Any]:
+        if "host" in self.workers:
+            return await self.workers.ask("host", "probe")
+        return await asyncio.to_thread(self.host.probe)
+
+    async def _interface(self) -> Mapping[str, Any]:
+        if "host" in self.workers:
+            return await self.workers.ask("host", "interface", {"name": None})
+        return self.host.interface()
+
+    async def _watchdog(self) -> None:
+        """Feed systemd's watchdog, only while the watch over the devices goes on."""
+        period_s = (self.notifier.watchdog_s or 30.0) / 3
+        while True:
+            await self.clock.sleep(period_s)
+            if self.progress.take():
+                self.notifier.alive()
+
+    def _workers(self) -> dict[str, Worker]:
+        settings, backends = self.settings, self.settings.backend_table
+        workers: dict[str, Worker] = {}
+        for process in ("camera", "audio", "display", "panel", "presence", "host"):
+            backend = getattr(backends, process)
+            if backend == "local":
+                continue
+            idle_s = settings.probe.idle_s if process in ("camera", "audio") else 0.0
+            options: dict[str, Any] = {
+                **msgspec.to_builtins(getattr(settings, process, {})),
+                **settings.backend_options,
+                "runtime_dir": settings.runtime_dir,
+                "idle_s": idle_s,
+            }
+            workers[process] = Worker(
+                process,
+                backend,
+                options,
+                clock=self.clock,
+                deadline_s=settings.probe.deadline_s,
+                listener=self._told,
+            )
+        return workers
+
+    def _context(self, ring: logs.Ring) -> Context:
+        reboot = os.environ.get("DIEMCAU_REBOOT") if self.settings.simulated else None
+        return Context(
+            settings=lambda: self.settings,
+            clock=self.clock,
+            stamp=self.stamp,
+            started_s=self.clock.monotonic(),
+            spool=self.spool,
+            workers=self.workers,
+            look=self.monitor.look,
+            judged=self.book.judged,
+            selftest=self._selftest,
+            identify=self._identify,
+            restart_agent=lambda: self.stop(EXIT_RESTART),
+            publish_reply=lambda iss, payload: self.broker.publish(f"reply/{iss}", payload),
+            event=self.outbox.tell,
+            journal_lines=lambda unit, count: logs.journal_lines(ring, unit, count),
+            nonce_valid=self.broker.nonces.valid,
+            conference_on=lambda: False,  # conferences are signed documents: they come with signatures
+            remote=self.remote,
+            adopt=self._adopt,
+            restart_host=None if reboot is None else ordered_reboot(Path(reboot)),
+        )
+
+    async def _selftest(self, scope: Scope, trigger: Trigger, progress: Any) -> Selftest:
+        try:
+            return await self.room.test(scope, trigger, progress)
+        except Refused as error:
+            raise Busy(error.detail, in_use_by="diemcau") from error
+
+    async def _identify(self, seconds: float) -> None:
+        self._identifying = asyncio.create_task(self.indicator.identify(seconds), name="identify")
+
+    def _adopt(self, settings: Settings) -> frozenset[str]:
+        self.settings = self.room.settings = self.monitor.settings = settings
+        self.births.changed()
+        return frozenset(LIVE_SETTINGS)

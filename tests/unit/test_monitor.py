@@ -1,0 +1,224 @@
+"""The watch over the devices: what it asks, how often, and what it makes of the answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import pytest
+
+from diemcau_agent.book import HealthBook
+from diemcau_agent.codes import GONE_S
+from diemcau_agent.config import Settings, check
+from diemcau_agent.monitor import Monitor
+from diemcau_agent.worker import Hung
+from diemcau_drivers.contract import Absent, Busy, DeviceError, Look
+from fakeclock import FakeClock
+
+GOOD: dict[str, dict[str, Any]] = {
+    "camera": {"luma_mean": 0.4, "luma_std": 0.2, "dark_ratio": 0.0, "bright_ratio": 0.0, "sharpness": 900.0,
+               "motion_db": -35.0},
+    "microphone": {"level_dbfs": -42.0, "noise_floor_dbfs": -56.0, "clipped_ratio": 0.0, "hum_db": -30.0,
+                   "muted": False},
+    "speaker": {"muted": False, "volume_percent": 80.0},
+    "display": {"connected": True, "power": "on", "active_input": True, "cec": True},
+    "panel": {"button_held_s": 0.0},
+    "host": {"memory_available_percent": 60.0, "disk_free_percent": 70.0, "disk_writable": True,
+             "clock_synced": True},
+    "line": {"carrier": True, "broker_connected": True},
+}  # fmt: skip
+
+
+class Devices:
+    """Answers as the devices' processes would."""
+
+    def __init__(self) -> None:
+        self.readings = {part: dict(readings) for part, readings in GOOD.items()}
+        self.errors: dict[str, DeviceError] = {}
+        self.present: dict[str, bool | None] = dict.fromkeys(GOOD, True)
+        self.asked: list[str] = []
+
+    async def ask(
+        self,
+        process: str,
+        do: str,
+        args: Mapping[str, Any] | None = None,
+        *,
+        deadline_s: float | None = None,
+    ) -> dict[str, Any]:
+        assert do == "probe"
+        self.asked.append(process)
+        await asyncio.sleep(0)
+        if process in self.errors:
+            raise self.errors[process]
+        if process == "presence":
+            return dict(self.present)
+        if process == "audio":
+            return {device: self.look(device) for device in ("microphone", "speaker")}
+        return self.look(process)
+
+    def look(self, device: str) -> dict[str, Any]:
+        if device in self.errors:
+            return Look(error=self.errors[device]).to_dict()
+        return Look(self.readings[device]).to_dict()
+
+    async def part(self, name: str) -> Mapping[str, Any]:
+        if name in self.errors:
+            raise self.errors[name]
+        return self.readings[name]
+
+
+class Watch:
+    def __init__(self, clock: FakeClock, settings: Settings) -> None:
+        self.clock = clock
+        self.devices = Devices()
+        self.book = HealthBook(("camera", "microphone", "speaker", "display", "panel"), clock)
+        self.changes: list[tuple[float, str, str | None]] = []
+        self.book.listen(self.changed)
+        self.monitor = Monitor(
+            settings,
+            clock,
+            self.book,
+            self.devices.ask,
+            host=lambda: self.devices.part("host"),
+            line=lambda: self.devices.part("line"),
+            baseline=lambda: None,
+            progress=lambda: None,
+            judged=lambda part, readings: None,
+            identified=lambda: None,
+        )
+
+    def changed(self, part: str, before: Any, after: Any) -> None:
+        if before.code != after.code:
+            self.changes.append((self.clock.mono_s, part, after.code))
+
+    def state(self, part: str) -> tuple[str, str | None]:
+        health = self.book.parts[part]
+        return health.state, health.code
+
+
+def settings(**probe: float) -> Settings:
+    return check(
+        {
+            "point": "xp-0417",
+            "commands": "unsigned",
+            "backends": "sim",
+            "broker": {"urls": ["mqtt://127.0.0.1"]},
+            "probe": probe,
+        }
+    )
+
+
+@pytest.fixture
+async def watch(clock: FakeClock) -> AsyncIterator[Watch]:
+    made = Watch(clock, settings(period_s=10, presence_s=2, host_s=5, line_s=5))
+    task = asyncio.create_task(made.monitor.run(), name="monitor")
+    await clock.advance(0.1)
+    yield made
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def test_a_good_room_is_known_at_once_and_stays_good(watch: Watch) -> None:
+    assert watch.book.readiness() == ("ready", ())
+    await watch.clock.advance(3600)
+    assert watch.book.readiness() == ("ready", ())
+    assert watch.changes == []
+
+
+@pytest.mark.parametrize(
+    ("part", "reading", "code", "bound_s"),
+    [
+        ("camera", {"motion_db": -120.0}, "frame_frozen", 10),
+        ("microphone", {"muted": True}, "microphone_muted", 10),
+        ("display", {"power": "standby"}, "display_standby", 10),
+        ("panel", {"button_held_s": 11.0}, "button_stuck", 15),
+        ("host", {"clock_synced": False}, "clock_unsynced", 60),
+        ("line", {"carrier": False}, "cable", 60),
+    ],
+)
+async def test_a_fault_shows_within_its_bound_and_goes_when_it_does(
+    watch: Watch, part: str, reading: dict[str, Any], code: str, bound_s: float
+) -> None:
+    await watch.clock.advance(7)
+    good = watch.devices.readings[part]
+    watch.devices.readings[part] = {**good, **reading}
+    await watch.clock.advance(bound_s)
+    assert watch.state(part)[1] == code
+    watch.devices.readings[part] = good
+    await watch.clock.advance(bound_s)
+    assert watch.state(part) == ("ok", None)
+
+
+async def test_at_rest_a_fault_shows_within_its_five_minutes(clock: FakeClock) -> None:
+    made = Watch(clock, settings())
+    task = asyncio.create_task(made.monitor.run(), name="monitor")
+    await clock.advance(1)
+    made.devices.readings["camera"]["sharpness"] = 3.0
+    await clock.advance(300)
+    assert made.state("camera") == ("degraded", "frame_blurred")
+    assert made.devices.asked.count("camera") <= 4  # each look costs the Pi a third of a second
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def test_a_device_pulled_out_is_absent_in_15_s_without_opening_anything(clock: FakeClock) -> None:
+    made = Watch(clock, settings())
+    task = asyncio.create_task(made.monitor.run(), name="monitor")
+    await clock.advance(1)
+    made.devices.present["camera"] = False
+    made.devices.errors["camera"] = Absent("unplugged")
+    asked = made.devices.asked.count("camera")
+    await clock.advance(GONE_S)
+    assert made.state("camera") == ("absent", "camera_absent")
+    await clock.advance(600)
+    assert made.devices.asked.count("camera") == asked
+    made.devices.present["camera"] = True
+    del made.devices.errors["camera"]
+    await clock.advance(GONE_S)
+    assert made.state("camera") == ("ok", None)
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def test_a_hang_is_told_at_once_and_tried_again_at_once(watch: Watch) -> None:
+    watch.devices.errors["camera"] = Hung("no answer")
+    await watch.clock.advance(GONE_S)
+    assert watch.state("camera") == ("failed", "camera_hung")
+    del watch.devices.errors["camera"]
+    await watch.clock.advance(5)
+    assert watch.state("camera") == ("ok", None)
+
+
+async def test_a_missing_microphone_does_not_hide_the_speaker(watch: Watch) -> None:
+    watch.devices.errors["microphone"] = Absent("none")
+    watch.devices.present["microphone"] = None
+    await watch.clock.advance(15)
+    assert watch.state("microphone")[1] == "microphone_absent"
+    assert watch.state("speaker") == ("ok", None)
+
+
+async def test_a_device_that_a_meeting_holds_keeps_its_state_and_names_the_holder(watch: Watch) -> None:
+    watch.devices.errors["camera"] = Busy("open", in_use_by="chromium")
+    await watch.clock.advance(15)
+    assert watch.state("camera") == ("ok", None)
+    assert watch.book.parts["camera"].in_use_by == "chromium"
+    assert watch.book.readiness()[0] == "ready"
+
+
+async def test_a_broken_look_at_the_host_or_presence_stops_nothing(watch: Watch) -> None:
+    watch.devices.errors |= {"presence": Hung("no answer"), "host": Hung("no answer")}
+    await watch.clock.advance(60)
+    watch.devices.errors.clear()
+    watch.devices.readings["host"]["disk_free_percent"] = 1.0
+    await watch.clock.advance(60)
+    assert watch.state("host") == ("failed", "disk_full")
+
+
+async def test_a_paused_watch_leaves_the_devices_to_the_self_test(watch: Watch) -> None:
+    watch.monitor.paused = True
+    await watch.clock.advance(1)
+    asked = watch.devices.asked.count("camera")
+    await watch.clock.advance(60)
+    assert watch.devices.asked.count("camera") == asked
