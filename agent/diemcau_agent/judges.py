@@ -85,7 +85,7 @@ def covers(device: str, readings: Mapping[str, Any]) -> frozenset[str]:
     Where there are readings at all, the device is neither absent nor hung nor crashed.
     """
     seen = _numbers(readings)
-    told = {code for code, needs in _NEEDS[device].items() if all(name in seen for name in needs)}
+    told = {code for code, needs in _NEEDS[device].items() if all(has(seen, name) for name in needs)}
     return frozenset(told) | gone(device) if told else frozenset()
 
 
@@ -97,9 +97,14 @@ def gone(device: str) -> frozenset[str]:
 def known(device: str, readings: Mapping[str, Any]) -> bool:
     """Whether enough was read to call ``device`` ok where no code holds."""
     seen = _numbers(readings)
-    return all(name in seen for name in _CORE[device]) or (
-        device == "microphone" and seen.get("muted") is True
-    )
+    if device == "microphone" and seen.get("muted") is True:
+        return True
+    return all(has(seen, name) for name in _CORE[device])
+
+
+def has(readings: Mapping[str, Any], name: str) -> bool:
+    """Whether the reading was told; ``a|b`` asks for either."""
+    return any(readings.get(option) is not None for option in name.split("|"))
 
 
 def ratios(device: str, readings: Mapping[str, Any], baseline: Baseline | None) -> dict[str, float]:
@@ -140,7 +145,8 @@ def _microphone(seen: dict[str, Any], limits: Thresholds) -> tuple[str, ...]:
         return ("microphone_quiet",)
     if seen.get("clipped_ratio", 0) > limits.clipped_ratio_max:
         return ("microphone_clipping",)
-    if seen.get("hum_db", limits.hum_max_db) > limits.hum_max_db and level_dbfs > limits.hum_level_min_dbfs:
+    loud = seen.get("level_dbfs", limits.hum_level_min_dbfs) > limits.hum_level_min_dbfs
+    if loud and seen.get("hum_db", limits.hum_max_db) > limits.hum_max_db:
         return ("microphone_hum",)
     if seen.get("noise_floor_dbfs", limits.noise_floor_max_dbfs) > limits.noise_floor_max_dbfs:
         return ("microphone_noisy",)
@@ -229,12 +235,12 @@ _NEEDS: dict[str, dict[str, tuple[str, ...]]] = {
         "microphone_hum": ("hum_db", "level_dbfs"),
         "microphone_noisy": ("noise_floor_dbfs",),
     },
-    "speaker": {"speaker_muted": ("muted",)},
+    "speaker": {"speaker_muted": ("muted|volume_percent",)},
     "display": {
         "display_absent": ("connected",),
         "display_standby": ("power",),
         "display_wrong_input": ("active_input",),
-        "display_no_cec": ("power",),
+        "display_no_cec": ("power|cec",),
     },
     "panel": {"button_stuck": ("button_held_s",)},
     "host": {
@@ -260,7 +266,7 @@ _NEEDS: dict[str, dict[str, tuple[str, ...]]] = {
 _CORE: dict[str, tuple[str, ...]] = {
     "camera": ("luma_mean", "motion_db", "sharpness"),
     "microphone": ("level_dbfs",),
-    "speaker": ("muted",),
+    "speaker": ("muted|volume_percent",),
     "display": ("connected",),
     "panel": ("button_held_s",),
     "host": ("memory_available_percent", "disk_free_percent", "disk_writable", "clock_synced"),

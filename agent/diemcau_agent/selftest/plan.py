@@ -119,7 +119,8 @@ MICROPHONE_LEVEL = Check(
 SPEAKER_VOLUME = Check(
     name="speaker_volume", device="speaker", title="Speaker volume",
     expected="not muted, volume over 0 %",
-    codes=("speaker_muted",), measures=("volume_percent", "muted"), requires=("muted",), optional=True,
+    codes=("speaker_muted",), measures=("volume_percent", "muted"),
+    requires=("muted|volume_percent",), optional=True,
 )
 SOUND_LOOP = Check(
     name="sound_loop", device="speaker", title="Sound loop",

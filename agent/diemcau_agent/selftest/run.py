@@ -119,7 +119,7 @@ class Run:
         if look.passive:
             return self._untested(check, "in_use", {**measured, "in_use_by": look.in_use_by or "other"})
         codes = self._judge(question, check, looks)
-        if not codes and any(readings.get(name) is None for name in check.requires):
+        if not codes and not all(judges.has(readings, name) for name in check.requires):
             return self._untested(check, "unsupported" if check.optional else "no_reading", measured)
         told = frozenset(check.codes)
         if check.judge is judge_device:
