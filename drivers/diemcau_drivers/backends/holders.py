@@ -11,6 +11,8 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
+from diemcau_drivers.contract import Busy
+
 OTHER = "other"
 PROC = Path("/proc")
 
@@ -49,6 +51,13 @@ def lock_holder(nodes: Collection[Path], proc: Path = PROC, *, own_pid: int | No
             continue
         return _comm(proc / str(held[0])) if held[0] > 0 else OTHER
     return None
+
+
+def refuse_if_drawn(dri: Path, proc: Path = PROC) -> None:
+    """Raises Busy where a compositor has the screen: the console's framebuffer is then not what is seen."""
+    holder = file_holder(sorted(dri.glob("card*")), proc)
+    if holder is not None:
+        raise Busy(f"{holder} draws on the screen", in_use_by=holder)
 
 
 def _lock(line: str) -> tuple[int, tuple[int, int, int]] | None:
