@@ -106,7 +106,7 @@ def _load(path: Path) -> Settings | None:
 def _run(arguments: argparse.Namespace) -> int:
     settings = _load(arguments.config)
     if settings is None:
-        return NOT
+        return USAGE  # whoever supervises need not try again
     from . import app
 
     return app.main(settings)

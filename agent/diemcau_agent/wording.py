@@ -71,6 +71,21 @@ PART_NAMES = {
     "host": "kit",
     "line": "line",
 }
+EVENTS = {
+    "readiness": "room",
+    "selftest": "self-test",
+    "command": "command",
+    "command_refused": "commands refused",
+    "outage": "outage",
+    "agent_started": "agent started",
+    "agent_stopping": "agent stopping",
+    "button": "button",
+    "help_called": "someone calls for help",
+    "help_ended": "no more help is needed",
+    "baseline_recorded": "baseline recorded",
+    "baseline_unreadable": "baseline unreadable",
+}
+"""Kinds of events; others are shown by their own name."""
 VALUES = {"on": "on", "standby": "standby", "unknown": "unknown", "true": "yes", "false": "no"}
 """Readings whose values are words."""
 
@@ -253,22 +268,20 @@ def title(status: Mapping[str, Any]) -> str:
 
 def event(document: Mapping[str, Any], say: Say) -> str:
     """What happened, in one line without its time."""
-    name = str(document.get("device") or "")
+    name, kind = str(document.get("device") or ""), str(document.get("kind", ""))
     told = [say(PART_NAMES[name]) if name in PART_NAMES else name]
-    kind = str(document.get("kind", ""))
     if kind != "state":
-        told.append(say(kind.replace("_", " ")))
+        told.append(say(EVENTS.get(kind, kind)))
     before, after = document.get("from"), document.get("to")
     if before or after:
         told.append(" → ".join(_value(word, say) for word in (before, after) if word))
     data: Mapping[str, Any] = document.get("data") or {}
-    told += [_value(data[key], say) for key in ("verb", "state", "result", "cause") if data.get(key)]
-    if document.get("code"):
+    told += [_value(data[key], say) for key in ("verb", "event", "state", "result", "cause") if data.get(key)]
+    if document.get("code") and after != "ok":
         told.append(cause(str(document["code"]), say))
     return "  ".join(word for word in told if word)
 
 
 def _value(word: Any, say: Say) -> str:
-    text = str(word)
-    mark = STATES.get(text) or RESULTS.get(text) or READINESS.get(text)
-    return say(mark.word) if mark else text
+    mark = STATES.get(str(word)) or RESULTS.get(str(word)) or READINESS.get(str(word))
+    return say(mark.word).lower() if mark else str(word)
