@@ -138,7 +138,7 @@ class Outbox:
 
 
 class Heartbeat:
-    """Publishes a retained document on change and, with ``period_s``, at least so often (jittered by a tenth)."""
+    """Publishes a retained document on change; with ``period_s`` at least so often, jittered by a tenth."""
 
     def __init__(
         self,

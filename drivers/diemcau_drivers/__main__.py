@@ -7,6 +7,7 @@ anything for ``options["idle_s"]`` seconds (0 = never) it leaves, to give its me
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import os
 import select
@@ -18,6 +19,8 @@ from typing import Any, Protocol, cast
 
 from . import contract, pipe
 
+PR_SET_PDEATHSIG = 1
+"""linux/prctl.h"""
 Tell = Callable[[str, Mapping[str, Any]], None]
 
 
@@ -70,6 +73,7 @@ def main() -> int:
         print(f"diemcau_drivers: {process!r} is none of {', '.join(contract.PROCESSES)}", file=sys.stderr)
         return 2
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the daemon's to handle
+    _die_with_the_daemon()
     channel = Channel(0, write_fd)
     try:
         setup = channel.receive(None)
@@ -149,6 +153,11 @@ class Opener:
             from .backends import load
 
             self._backend = load(self.process, self.backend_name)(self.options)
+
+
+def _die_with_the_daemon() -> None:
+    """A hung library never sees the pipe's end: the kernel kills this process when its parent dies."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,123 @@
+"""A whole simulated room in the test's own process: the real agent, real device processes, a real
+broker; only time is the test's own, so that hours of a room's life pass in seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from diemcau_agent import logs
+from diemcau_agent.app import App
+from diemcau_agent.config import Settings, check
+from diemcau_agent.health import DeviceHealth
+from diemcau_agent.model import Selftest
+from diemcau_agent.spool import Spool
+from diemcau_sim.relay import Relay
+from diemcau_sim.server import serving
+from diemcau_sim.world import World
+from fakeclock import FakeClock
+
+STEP_S = 0.25
+_numbers = itertools.count(1)
+
+
+class SimRoom:
+    def __init__(self, app: App, world: World, clock: FakeClock, task: asyncio.Task[int]) -> None:
+        self.app = app
+        self.world = world
+        self.clock = clock
+        self.task = task
+
+    @property
+    def point(self) -> str:
+        return self.app.settings.point
+
+    def health(self, part: str) -> DeviceHealth:
+        return self.app.book.parts[part]
+
+    async def idle(self) -> None:
+        """Until no device is being asked: real work takes real time, and none of the room's."""
+        while True:
+            await asyncio.sleep(0.002)
+            processes = ("camera", "audio", "display", "panel", "presence", "host")
+            if not any(self.app.workers.busy(process) for process in processes):
+                return
+            assert not self.task.done(), "the agent has ended"
+
+    async def live(self, seconds: float) -> None:
+        """Let the room's time pass."""
+        for _ in range(round(seconds / STEP_S)):
+            await self.clock.advance(STEP_S)
+            await self.idle()
+
+    async def selftest(self) -> Selftest:
+        """A quick self-test, while the room's time passes."""
+        test = asyncio.create_task(self.app.room.test("quick", "command"), name="self-test")
+        while not test.done():
+            await self.live(STEP_S)
+        return await test
+
+    async def until_code(self, part: str, code: str | None, within_s: float) -> float:
+        """Live until ``part``'s worst code is ``code``; the room's seconds that it took."""
+        began = self.clock.mono_s
+        while self.health(part).code != code or self.health(part).state == "unknown":
+            passed = self.clock.mono_s - began
+            assert passed <= within_s, f"{part}: {self.health(part)} after {passed} s, expected {code}"
+            await self.live(STEP_S)
+        return self.clock.mono_s - began
+
+
+def settings_of(directory: Path, url: str, **more: Any) -> Settings:
+    return check(
+        {
+            "point": f"xp-{next(_numbers):04d}",
+            "commands": "unsigned",
+            "backends": "sim",
+            "backend_options": {"socket": str(directory / "world.sock")},
+            "state_dir": str(directory / "state"),
+            "runtime_dir": str(directory / "run"),
+            "broker": {"urls": [url], "spread_s": 0.1, "keepalive_s": 5},
+            "probe": {"period_s": 10, "presence_s": 2, "host_s": 5, "line_s": 5, "deadline_s": 2},
+            **more,
+        }
+    )
+
+
+@asynccontextmanager
+async def living(directory: Path, url: str, **more: Any) -> AsyncIterator[SimRoom]:
+    """A room that is online and has looked at everything once."""
+    clock = FakeClock()
+    world = World()
+    address = urlsplit(url)
+    relay = Relay(address.hostname or "", address.port or 1883)
+    settings = settings_of(directory, f"mqtt://127.0.0.1:{relay.start()}", **more)
+    world.watch(lambda: relay.cut() if world.line_cut else relay.restore())
+    for folder in (settings.state_dir, settings.runtime_dir):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    with serving(world, directory / "world.sock"):
+        spool = await Spool.open(Path(settings.state_dir) / "spool.sqlite3")
+        try:
+            app = App(settings, logs.begin(), clock, spool, await spool.next_session())
+            task = asyncio.create_task(app.run(), name="agent")
+            room = SimRoom(app, world, clock, task)
+            try:
+                while app.broker.trouble is not None:
+                    assert not task.done(), task.exception()
+                    await room.live(STEP_S)
+                while any(part.checked_s is None for part in app.book.parts.values()):
+                    await room.live(STEP_S)
+                yield room
+            finally:
+                app.stop(0)
+                while not task.done():
+                    await clock.advance(STEP_S)
+                    await asyncio.sleep(0.002)
+                await task
+        finally:
+            await spool.close()
+            relay.stop()
