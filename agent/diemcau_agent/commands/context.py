@@ -1,0 +1,98 @@
+"""What the commands need of the rest of the agent: wired by the composition root, scripted in tests."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from diemcau_agent.clock import Clock
+from diemcau_agent.config import Settings
+from diemcau_agent.model import Document, Judged, Scope, Selftest, Trigger
+from diemcau_agent.spool import Spool
+
+from .remote import RemoteSettings
+
+
+class Stamp(Protocol):
+    """:class:`diemcau_agent.stamp.Stamp`."""
+
+    boot: str
+    session: int
+
+    @property
+    def synced(self) -> bool: ...
+    def fields(self, document: type[Document]) -> dict[str, Any]: ...
+
+
+class Workers(Protocol):
+    """:class:`diemcau_agent.worker.Workers`. ``ask`` and ``restart`` raise DeviceError and are bounded."""
+
+    async def ask(
+        self,
+        process: str,
+        do: str,
+        args: Mapping[str, Any] | None = None,
+        *,
+        deadline_s: float | None = None,
+    ) -> dict[str, Any]: ...
+    async def restart(self, process: str) -> int: ...
+    def pid(self, process: str) -> int | None: ...
+
+
+class Tell(Protocol):
+    """:meth:`diemcau_agent.outbox.Outbox.tell`: an event, kept in order; never blocks."""
+
+    def __call__(
+        self,
+        kind: str,
+        *,
+        device: str | None = None,
+        code: str | None = None,
+        from_: str | None = None,
+        to: str | None = None,
+        data: Mapping[str, Any] | None = None,
+    ) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    settings: Callable[[], Settings]
+    """Those in force now."""
+    clock: Clock
+    stamp: Stamp
+    started_s: float
+    """``clock.monotonic()`` when this session of the agent began."""
+    spool: Spool
+    workers: Workers
+    look: Callable[[str], Awaitable[None]]
+    """Probe a process's devices now and judge them (``monitor.look``)."""
+    judged: Callable[[], Mapping[str, Judged]]
+    """The judged state of every part (``book.judged``)."""
+    selftest: Callable[[Scope, Trigger, Callable[[Any], None]], Awaitable[Selftest]]
+    """Run it, and return the report as published. Raises contract.Busy while one runs already."""
+    identify: Callable[[float], Awaitable[None]]
+    """Begin to call out "here" with lights and screen for so many seconds; returns once it has begun."""
+    restart_agent: Callable[[], None]
+    """Begin an orderly stop with exit code 75. Returns at once; the stop closes the dispatcher."""
+    publish_reply: Callable[[str, bytes], Awaitable[object]]
+    """(iss, payload): to ``reply/{iss}``. Replies are begun in their order; where there is no connection
+    the reply is dropped, since its answer is in the journal and the id may be sent again."""
+    event: Tell
+    journal_lines: Callable[[str | None, int], Awaitable[Sequence[str]]]
+    """(unit or None for the agent's own, how many): the newest lines, oldest of them first. Raises
+    OSError where the system's journal cannot be read."""
+    nonce_valid: Callable[[str | None], bool]
+    conference_on: Callable[[], bool]
+    remote: RemoteSettings
+    adopt: Callable[[Settings], frozenset[str]]
+    """Take changed settings into force; the dotted names of those that a running agent could take.
+    The others come with its next start."""
+    restart_host: Callable[[str | None], Awaitable[None]] | None = None
+    """(reboot nonce): order the restart. None: this kit has nothing that may restart it."""
+    rehearse: Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]] | None = None
+    """(seconds, rate_pps, size_bytes, dscp): the line's record. None: no reflector is configured."""
+    update: Callable[[str, str, str], Awaitable[Mapping[str, Any]]] | None = None
+    """(version, url, sha256): install it, or the old one back. None: this kit holds no release key."""
+    uniform: Callable[[float, float], float] = random.uniform

@@ -1,0 +1,291 @@
+"""From a message to what it orders, in the order of checks of docs/wire.md; and every command's one end.
+
+The checks: size, signature, retained, audience, journal, nonce, expiry, role, verb, args; then what the room
+says (policy, too_often, frozen, busy). What passes is written into the journal and acknowledged; it runs as a
+task of its own and ends in one answer, kept in the journal, so an id that comes again gets that answer
+and nothing runs twice. A device is one command's at a time. An exception that no handler expected ends
+its command as ``failed``, ``internal``, and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from diemcau_agent import config
+from diemcau_agent.database import DatabaseError
+from diemcau_agent.judges import failure_code
+from diemcau_agent.model import Claims, ReplyState
+from diemcau_drivers.contract import DEVICES, DeviceError
+
+from .claims import ANSWERABLE_BYTES, Letter, check_audience, check_envelope, check_times, claims, read
+from .context import Context
+from .journal import Entry, Journal
+from .outcome import CommandError, Done, Failed, Refused, Unanswerable
+from .refusals import Refusals
+from .replies import Replies
+from .signature import Verifier
+from .verb import Args, Call, Verb
+from .verbs import VERBS
+
+log = logging.getLogger(__name__)
+
+RUNNING_LIMIT = 32
+PROGRESS_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A command that passed every check. What it needs is held for it, but while ``delay_s`` passes."""
+
+    verb: Verb[Any]
+    call: Call
+    args: Args
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """``answer`` goes out, ``kept`` into the journal."""
+
+    state: ReplyState
+    code: str | None
+    answer: bytes
+    kept: bytes
+
+
+class Dispatcher:
+    """``verifier`` None: commands are off, and everything is counted as no command."""
+
+    def __init__(
+        self, context: Context, verifier: Verifier | None, verbs: Mapping[str, Verb[Any]] = VERBS
+    ) -> None:
+        self._context = context
+        self._verifier = verifier
+        self._verbs = verbs
+        self._journal = Journal(context.spool)
+        self._refusals = Refusals(context.clock, context.event)
+        self._replies = Replies(context)
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._held: dict[str, str] = {}
+        self._turn = asyncio.Lock()
+
+    async def receive(self, topic: str, payload: bytes, retained: bool) -> None:
+        """One message. Returns once it may be acknowledged: refused, answered, or in the journal."""
+        try:
+            letter = self._open(payload)
+        except Unanswerable as error:
+            log.info("%s: %s", topic, error)
+            self._refusals.count(error.code)
+            return
+        verb = topic.rpartition("/")[2][:32]
+        try:
+            async with self._turn:
+                check_envelope(len(payload), retained)
+                claim = claims(letter)
+                check_audience(topic, claim, self._audiences())
+                entry = await self._journal.find(claim.id)
+                if entry is not None:
+                    self._repeat(entry, claim)
+                    return
+                order = await self._check(claim)
+                if not order.delay_s:
+                    self._hold(order)
+                await self._write_down(order)
+        except Refused as error:
+            self._refusals.count(error.code)
+            log.info("command %s of %s refused: %s", letter.id, letter.iss, error)
+            refusal = self._replies.build(letter.id, verb, "refused", error=error)
+            self._replies.send(letter.iss, refusal, droppable=True)
+        except DatabaseError as error:
+            log.error("command %s not run, the journal cannot be used: %s", letter.id, error)
+            failure = Failed("internal", f"the journal cannot be used: {error}")
+            failed = self._replies.build(letter.id, verb, "failed", error=failure)
+            self._replies.send(letter.iss, failed, droppable=True)
+
+    async def resume(self) -> None:
+        """Answer what the last session left: a restart's proof, or ``interrupted``. Once, when connected."""
+        for entry in await self._journal.unfinished():
+            if entry.id in self._running:
+                continue
+            claim = msgspec.json.decode(entry.claims, type=Claims)
+            verb = self._verbs.get(claim.verb)
+            outcome: Done | CommandError = Failed("interrupted", "the agent was stopped meanwhile")
+            if verb is not None and entry.intent is not None:
+                try:
+                    outcome = await verb.resume(self._call(claim), entry.intent)
+                except CommandError as error:
+                    outcome = error
+            await self._finish(claim, self._ending(claim, outcome), None)
+
+    async def aclose(self) -> None:
+        """Stop what runs: its entry stays open, and the next session answers it."""
+        tasks = set(self._running.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        await self._refusals.aclose()
+        await self._replies.aclose()
+
+    # --- The checks, in order
+
+    def _open(self, payload: bytes) -> Letter:
+        if self._verifier is None:
+            raise Unanswerable("not_a_command", "commands are off")
+        if len(payload) > ANSWERABLE_BYTES:
+            raise Unanswerable("too_large", f"{len(payload)} bytes")
+        return read(self._verifier.open(payload))
+
+    def _audiences(self) -> tuple[str, ...]:
+        settings = self._context.settings()
+        return (f"point/{settings.point}", *(f"group/{group}" for group in settings.all_groups))
+
+    def _repeat(self, entry: Entry, claim: Claims) -> None:
+        before = msgspec.json.decode(entry.claims, type=Claims)
+        if (before.iss, before.verb) != (claim.iss, claim.verb):
+            raise Refused("bad_args", "id: was used by another command before")
+        answer = entry.answer or self._replies.build(claim.id, claim.verb, "accepted")
+        self._replies.send(claim.iss, answer, droppable=True)
+
+    async def _check(self, claim: Claims) -> Order:
+        context = self._context
+        to_group = claim.aud.startswith("group/")
+        if to_group and not context.stamp.synced:
+            raise Refused("clock_unsynced", "a group's commands need a synced clock, this point has none")
+        if not to_group and not context.nonce_valid(claim.nonce):
+            raise Refused("bad_nonce", "nonce: expected the newest of this point's status")
+        check_times(claim, context.clock.wall(), synced=context.stamp.synced)
+        if self._verifier is None or not self._verifier.permits(claim.iss, claim.verb):
+            raise Refused("not_permitted", f"{claim.verb}: not of this key's role")
+        verb = self._verbs.get(claim.verb)
+        if verb is None:
+            raise Refused("unknown_verb", f"got {claim.verb}, expected one of {', '.join(self._verbs)}")
+        if to_group and not verb.group:
+            raise Refused("not_permitted", f"{verb.name}: cannot be sent to a group")
+        errors = config.explain(verb.args, claim.args, "args")
+        if errors:
+            raise Refused("bad_args", "; ".join(errors))
+        args = msgspec.convert(claim.args, verb.args)
+        spread_s = float(getattr(args, "spread_s", 0.0))
+        order = Order(verb, self._call(claim), args, context.uniform(0.0, spread_s) if spread_s else 0.0)
+        if len(self._running) >= RUNNING_LIMIT:
+            raise Refused("busy", f"{RUNNING_LIMIT} commands run already")
+        await self._admit(order)
+        return order
+
+    async def _admit(self, order: Order) -> None:
+        """What the room says, now: asked again after a delay."""
+        await order.verb.permit(order.call, order.args)
+        forced = bool(getattr(order.args, "force", False))
+        if order.verb.disturbs(order.args) and not forced and self._context.conference_on():
+            raise Refused("frozen", "a conference is on; force: true does it all the same")
+        for part in order.verb.holds(order.args):
+            if part in self._held:
+                raise Refused("busy", f"{part}: command {self._held[part]} runs on it")
+
+    # --- What was accepted
+
+    def _hold(self, order: Order) -> None:
+        self._held |= dict.fromkeys(order.verb.holds(order.args), order.call.claims.id)
+
+    def _release(self, claim: Claims) -> None:
+        self._held = {part: by for part, by in self._held.items() if by != claim.id}
+
+    async def _write_down(self, order: Order) -> None:
+        claim = order.call.claims
+        intent = order.verb.intent(order.call, order.args)
+        try:
+            await self._journal.accept(claim.id, msgspec.json.encode(claim), intent)
+        except BaseException:
+            self._release(claim)
+            raise
+        task = asyncio.create_task(self._carry_out(order), name=f"command {claim.verb} {claim.id}")
+        self._running[claim.id] = task
+
+    async def _carry_out(self, order: Order) -> None:
+        claim = order.call.claims
+        self._replies.say(claim, "accepted")
+        try:
+            try:
+                ending = await self._run(order)
+            finally:
+                self._release(claim)
+            await self._finish(claim, ending, _device(order))
+        finally:
+            del self._running[claim.id]
+
+    async def _run(self, order: Order) -> Ending:
+        verb, claim = order.verb, order.call.claims
+        try:
+            if order.delay_s:
+                await self._context.clock.sleep(order.delay_s)
+                await self._admit(order)
+                self._hold(order)
+            async with asyncio.timeout(verb.deadline_s):
+                done = await verb.run(order.call, order.args)
+            return self._ending(claim, done)
+        except CommandError as error:
+            return self._ending(claim, error)
+        except DeviceError as error:
+            return self._ending(claim, _of_device(_device(order), error))
+        except TimeoutError:
+            return self._ending(claim, Failed("deadline", f"not done within {verb.deadline_s:g} s"))
+        except DatabaseError as error:
+            return self._ending(claim, Failed("internal", f"the journal cannot be used: {error}"))
+        except Exception as error:
+            # A fault in one handler must not end the agent: the room's other devices are watched by it.
+            log.exception("command %s %s", verb.name, claim.id)
+            return self._ending(claim, Failed("internal", f"{type(error).__name__}: {error}"))
+
+    def _ending(self, claim: Claims, outcome: Done | CommandError) -> Ending:
+        build = self._replies.build
+        if isinstance(outcome, Done):
+            answer = build(claim.id, claim.verb, "done", result=outcome.result)
+            if outcome.kept is None:
+                return Ending("done", None, answer, answer)
+            return Ending("done", None, answer, build(claim.id, claim.verb, "done", result=outcome.kept))
+        state: ReplyState = "refused" if isinstance(outcome, Refused) else "failed"
+        answer = build(claim.id, claim.verb, state, error=outcome)
+        return Ending(state, outcome.code, answer, answer)
+
+    async def _finish(self, claim: Claims, ending: Ending, device: str | None) -> None:
+        try:
+            await self._journal.finish(claim.id, ending.kept)
+        except DatabaseError as fault:
+            log.error("the answer to command %s is not kept: %s", claim.id, fault)
+        self._replies.send(claim.iss, ending.answer)
+        data = {"id": claim.id, "verb": claim.verb, "iss": claim.iss, "state": ending.state}
+        self._context.event("command", device=device, code=ending.code, data=data)
+
+    def _call(self, claim: Claims) -> Call:
+        clock = self._context.clock
+        last_s = float("-inf")
+
+        def progress(data: Any) -> None:
+            nonlocal last_s
+            if clock.monotonic() - last_s >= PROGRESS_S:
+                last_s = clock.monotonic()
+                self._replies.say(claim, "running", data)
+
+        return Call(self._context, self._journal, claim, progress, self._replies.told)
+
+
+def _device(order: Order) -> str | None:
+    """What a failure is of."""
+    return next((part for part in order.verb.holds(order.args) if part in (*DEVICES, "host", "line")), None)
+
+
+def _of_device(device: str | None, error: DeviceError) -> CommandError:
+    """A device's own word as the command's end."""
+    if error.kind == "busy":
+        return Refused("busy", f"in use by {error.in_use_by}: {error.detail}")
+    if error.kind == "bad_request":
+        return Refused("bad_args", error.detail)
+    code = None if device is None else failure_code(device, error.kind)
+    return Failed(code or error.kind, error.detail)

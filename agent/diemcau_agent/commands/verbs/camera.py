@@ -1,0 +1,68 @@
+"""``camera``: power, zoom, preset, a snapshot. Switching off is always allowed."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+from diemcau_agent.commands.outcome import Done, Failed, Refused
+from diemcau_agent.commands.verb import Args, Call, Verb, given
+
+SNAPSHOT_MAX_BYTES = 200 * 1024
+
+
+class CameraArgs(Args, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    power: bool | None = None
+    zoom: Annotated[float, Meta(ge=1, le=100)] | None = None
+    preset: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    snapshot: bool = False
+    force: bool = False
+
+
+class Camera(Verb[CameraArgs]):
+    name = "camera"
+    args = CameraArgs
+    deadline_s = 150.0
+
+    def holds(self, args: CameraArgs) -> tuple[str, ...]:
+        return ("camera",)
+
+    def disturbs(self, args: CameraArgs) -> bool:
+        return bool(given(args, "power", "zoom", "preset"))
+
+    async def permit(self, call: Call, args: CameraArgs) -> None:
+        policy = call.context.settings().policy
+        if not args.snapshot and not given(args, "power", "zoom", "preset"):
+            raise Refused("bad_args", "args: got none, expected any of power, zoom, preset, snapshot")
+        if args.power and not policy.camera_on:
+            raise Refused("not_permitted", "this room's policy forbids to switch the camera on from afar")
+        if args.snapshot and not policy.snapshot:
+            raise Refused("not_permitted", "this room's policy forbids snapshots")
+
+    async def run(self, call: Call, args: CameraArgs) -> Done:
+        workers = call.context.workers
+        force = {"force": True} if args.force else {}
+        changes = given(args, "power", "zoom", "preset")
+        result = await workers.ask("camera", "set", changes | force) if changes else {}
+        if not args.snapshot:
+            return Done(result)
+        taken = await workers.ask("camera", "snapshot", {"max_bytes": SNAPSHOT_MAX_BYTES} | force)
+        size = {key: taken.get(key) for key in ("width_px", "height_px", "bytes")}
+        proof = {"sha256": _digest(taken)} | size
+        picture = proof | {"jpeg_base64": taken["jpeg_base64"]}
+        return Done(result | {"snapshot": picture}, kept=result | {"snapshot": proof})
+
+
+def _digest(taken: dict[str, Any]) -> str:
+    """SHA-256 of the JPEG. Raises Failed where the camera's process sent none, or too much."""
+    try:
+        jpeg = base64.b64decode(taken.get("jpeg_base64", ""), validate=True)
+    except (binascii.Error, ValueError, TypeError):
+        jpeg = b""
+    if not 0 < len(jpeg) <= SNAPSHOT_MAX_BYTES:
+        raise Failed("internal", f"snapshot: got {len(jpeg)} bytes, expected 1 to {SNAPSHOT_MAX_BYTES}")
+    return hashlib.sha256(jpeg).hexdigest()

@@ -1,0 +1,246 @@
+"""A room for the commands: a real journal, a clock that stands still, devices that do as told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+
+from diemcau_agent import config
+from diemcau_agent.commands.context import Context
+from diemcau_agent.commands.dispatch import Dispatcher
+from diemcau_agent.commands.remote import RemoteSettings
+from diemcau_agent.commands.signature import Unsigned, Verifier
+from diemcau_agent.commands.verbs import VERBS
+from diemcau_agent.config import Settings
+from diemcau_agent.model import Judged, Reply, Scope, Selftest, Trigger
+from diemcau_agent.spool import Spool
+from diemcau_agent.stamp import Stamp
+from fakeclock import FakeClock, settle
+
+POINT = "xp-0417"
+ISS = "operator-1"
+NONCE = "0123456789abcdef"
+
+Answer = Mapping[str, Any] | BaseException | Callable[[Mapping[str, Any]], Any]
+
+
+def settings(**changes: Any) -> Settings:
+    return config.check(
+        {
+            "point": POINT,
+            "broker": {"urls": ["mqtt://127.0.0.1:1883"]},
+            "backends": "sim",
+            "commands": "unsigned",
+            "groups": ["district-7"],
+            **changes,
+        }
+    )
+
+
+class ScriptedWorkers:
+    """``answers``: (process, do) -> what comes of it; a callable may wait or raise."""
+
+    def __init__(self) -> None:
+        self.answers: dict[tuple[str, str], Answer] = {}
+        self.asked: list[tuple[str, str, dict[str, Any]]] = []
+        self.pids = {"camera": 100, "audio": 200, "display": 300, "panel": 400}
+        self.restart_error: BaseException | None = None
+
+    async def ask(
+        self,
+        process: str,
+        do: str,
+        args: Mapping[str, Any] | None = None,
+        *,
+        deadline_s: float | None = None,
+    ) -> dict[str, Any]:
+        self.asked.append((process, do, dict(args or {})))
+        answer = self.answers.get((process, do), {})
+        if callable(answer) and not isinstance(answer, BaseException):
+            answer = await answer(args or {})
+        if isinstance(answer, BaseException):
+            raise answer
+        return dict(cast("Mapping[str, Any]", answer))
+
+    async def restart(self, process: str) -> int:
+        if self.restart_error is not None:
+            raise self.restart_error
+        self.pids[process] += 1
+        return self.pids[process]
+
+    def pid(self, process: str) -> int | None:
+        return self.pids.get(process)
+
+
+class Room:
+    """One session of an agent; :meth:`open` again on the same folder for the next one."""
+
+    def __init__(self, spool: Spool, folder: Path, clock: FakeClock, session: int, boot: str) -> None:
+        self.clock = clock
+        self.spool = spool
+        self.settings = settings()
+        self.workers = ScriptedWorkers()
+        self.replies: list[tuple[str, bytes]] = []
+        self.events: list[dict[str, Any]] = []
+        self.nonces = {NONCE}
+        self.conference = False
+        self.judged_parts: dict[str, Judged] = {}
+        self.looked: list[str] = []
+        self.on_look: Callable[[int], None] | None = None
+        self.restarted: list[str] = []
+        self.identified: list[float] = []
+        self.lines: Sequence[str] | OSError = ["one", "two"]
+        self.adopts: frozenset[str] = frozenset()
+        self.selftest_answer: Selftest | BaseException = BaseException()
+        self.progress: list[Any] = []
+        self.stamp = Stamp(POINT, boot, session, clock)
+        self.remote = RemoteSettings(folder / "remote.json")
+        self.context = Context(
+            settings=lambda: self.settings,
+            clock=clock,
+            stamp=self.stamp,
+            started_s=clock.monotonic() - 5,
+            spool=spool,
+            workers=self.workers,
+            look=self._look,
+            judged=lambda: self.judged_parts,
+            selftest=self._selftest,
+            identify=self._identify,
+            restart_agent=lambda: self.restarted.append("agent"),
+            publish_reply=self._publish,
+            event=self._event,
+            journal_lines=self._journal_lines,
+            nonce_valid=lambda nonce: nonce in self.nonces,
+            conference_on=lambda: self.conference,
+            remote=self.remote,
+            adopt=self._adopt,
+            restart_host=self._restart_host,
+            uniform=lambda low, high: (low + high) / 2,
+        )
+        self.dispatcher = Dispatcher(self.context, Unsigned())
+
+    @classmethod
+    async def open(cls, folder: Path, clock: FakeClock, boot: str = "boot-1") -> Room:
+        spool = await Spool.open(folder / "spool.sqlite")
+        return cls(spool, folder, clock, await spool.next_session(), boot)
+
+    def rewire(self, verifier: Verifier | None = None, **changes: Any) -> None:
+        """Another dispatcher on a context with ``changes``."""
+        self.context = _replace(self.context, changes)
+        self.dispatcher = Dispatcher(self.context, verifier or Unsigned(), VERBS)
+
+    async def close(self) -> None:
+        await self.dispatcher.aclose()
+        await self.spool.close()
+
+    def claims(
+        self, verb: str = "ping", args: Mapping[str, Any] | None = None, **changes: Any
+    ) -> dict[str, Any]:
+        now = int(self.clock.wall())
+        return {
+            "id": f"command-{verb}",
+            "aud": f"point/{POINT}",
+            "verb": verb,
+            "iss": ISS,
+            "iat": now,
+            "exp": now + 60,
+            "args": dict(args or {}),
+            "nonce": NONCE,
+            **changes,
+        }
+
+    async def send(
+        self,
+        verb: str = "ping",
+        args: Mapping[str, Any] | None = None,
+        *,
+        retained: bool = False,
+        topic: str | None = None,
+        **changes: Any,
+    ) -> None:
+        claims = self.claims(verb, args, **changes)
+        where = topic or f"diemcau/v1/{claims['aud']}/command/{claims['verb']}"
+        await self.dispatcher.receive(where, json.dumps(claims).encode(), retained)
+
+    async def order(self, verb: str, args: Mapping[str, Any] | None = None, **changes: Any) -> Reply:
+        """Send, wait for the end, and return the last reply."""
+        await self.send(verb, args, **changes)
+        await self.idle()
+        return self.last
+
+    async def idle(self) -> None:
+        """Until no command runs and every reply has left."""
+        while self.dispatcher._running:
+            await asyncio.wait(set(self.dispatcher._running.values()), timeout=10)
+        await self.dispatcher._replies.told()
+
+    @property
+    def answers(self) -> list[Reply]:
+        return [msgspec.json.decode(payload, type=Reply) for _, payload in self.replies]
+
+    @property
+    def last(self) -> Reply:
+        return self.answers[-1]
+
+    @property
+    def states(self) -> list[tuple[str, str | None]]:
+        return [(reply.state, reply.code) for reply in self.answers]
+
+    async def refused(self) -> Counter[str]:
+        """What the minute's event counts, a minute later."""
+        await self.clock.advance(60)
+        await settle()
+        counts: Counter[str] = Counter()
+        for event in self.events:
+            if event["kind"] == "command_refused":
+                counts.update(event["data"]["counts"])
+        return counts
+
+    async def _look(self, process: str) -> None:
+        self.looked.append(process)
+        if self.on_look is not None:
+            self.on_look(len(self.looked))
+
+    async def _selftest(self, scope: Scope, trigger: Trigger, progress: Callable[[Any], None]) -> Selftest:
+        for data in self.progress:
+            progress(data)
+        if isinstance(self.selftest_answer, BaseException):
+            raise self.selftest_answer
+        return self.selftest_answer
+
+    async def _identify(self, seconds: float) -> None:
+        self.identified.append(seconds)
+
+    async def _restart_host(self, nonce: str | None) -> None:
+        self.restarted.append(f"host {nonce}")
+
+    async def _publish(self, iss: str, payload: bytes) -> None:
+        self.replies.append((iss, payload))
+
+    def _event(self, kind: str, **fields: Any) -> None:
+        self.events.append({"kind": kind, **fields})
+
+    async def _journal_lines(self, unit: str | None, count: int) -> Sequence[str]:
+        if isinstance(self.lines, OSError):
+            raise self.lines
+        return self.lines[-count:]
+
+    def _adopt(self, changed: Settings) -> frozenset[str]:
+        if self.adopts:
+            self.settings = changed
+        return self.adopts
+
+
+def judged(state: Any, code: str | None = None) -> Judged:
+    return Judged(state=state, code=code, since="", checked=None)
+
+
+def _replace(context: Context, changes: Mapping[str, Any]) -> Context:
+    fields = {name: getattr(context, name) for name in Context.__dataclass_fields__}
+    return Context(**(fields | dict(changes)))
