@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import sys
 import termios
@@ -27,6 +28,8 @@ from .wording import Say, speaking
 
 FRAME_S = 0.25
 RETRY_S = 0.5
+_ARROWS = re.compile(r"\x1b(\[[0-9;]*[A-Za-z~]|O.)?")
+"""Arrows and function keys, which are no letters of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +149,7 @@ class LiveScreen:
             self._status = message["status"]
 
     def _obey(self, pressed: str) -> None:
-        if pressed.startswith("\x1b"):
-            return  # an arrow or a function key
-        for character in pressed:
+        for character in _ARROWS.sub("", pressed):
             wanted = "enter" if character in "\r\n" else character.lower()
             for item in self._all_keys():
                 if isinstance(item, Key) and wanted in item.hint.key.lower().split("/"):
