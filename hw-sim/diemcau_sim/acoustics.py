@@ -41,12 +41,12 @@ HUM_DBFS = -36.0
 HUM_HARMONICS_DB = ((50, 0.0), (100, -8.0), (150, -4.0), (200, -14.0), (250, -9.0))
 """A rectifier's odd harmonics stand out."""
 NOISY_DBFS = -43.0
-QUIET_MICROPHONE_DB = -14.0
+QUIET_MICROPHONE_DB = -15.0
 QUIET_SPEAKER_DB = -18.0
 CLIPPING_DB = 36.0
-DISTORTION_DRIVE = 8.0
-DISTORTION_LIMIT = 0.1
 MURMUR_S = 20.0
+VOICE_CORNER_HZ = 350.0
+"""People in the next room: distance and walls take the voice's upper part."""
 
 
 class Acoustics:
@@ -107,8 +107,8 @@ class Acoustics:
         if "speaker_quiet" in faults:
             sound = sound * _gain(QUIET_SPEAKER_DB)
         if "speaker_distorted" in faults:
-            # A torn cone moves freely one way only: clipped hard, unevenly.
-            sound = np.clip(sound * DISTORTION_DRIVE, -0.3 * DISTORTION_LIMIT, DISTORTION_LIMIT)
+            # A torn cone follows one way only: a kink at zero, so it distorts loud and soft alike.
+            sound = np.clip(0.8 * sound + 1.2 * np.abs(sound), -1.0, 1.0)
         return sound
 
     def _room(self, sound: Samples, faults: frozenset[str]) -> Samples:
@@ -161,14 +161,14 @@ def murmur(seed: int) -> Samples:
     """People speak in the distance: syllables over the air's own noise. Loops without a seam."""
     random = np.random.default_rng(seed)
     count = round(MURMUR_S * RATE_HZ)
-    voices = _band(random, count, 250.0, 3400.0)
+    voices = _noise(random, count, 120.0, 3400.0, VOICE_CORNER_HZ)
     envelope = np.zeros(count)
     at = 0
     while at < count:
-        syllable = round(random.uniform(0.10, 0.24) * RATE_HZ)
-        envelope[at : at + syllable] = (np.hanning(syllable) * random.uniform(0.6, 1.0))[: count - at]
-        at += syllable + round(random.uniform(0.04, 0.14) * RATE_HZ)
-    air = _band(random, count, 80.0, 8000.0) * _gain(FLOOR_DBFS)
+        syllable = round(random.uniform(0.12, 0.20) * RATE_HZ)
+        envelope[at : at + syllable] = (np.hanning(syllable) * random.uniform(0.8, 1.0))[: count - at]
+        at += syllable + round(random.uniform(0.05, 0.11) * RATE_HZ)
+    air = _noise(random, count, 80.0, 8000.0, 8000.0) * _gain(FLOOR_DBFS)
     speech = voices * envelope
     speech *= _gain(AMBIENT_DBFS) / np.sqrt(np.mean(np.square(speech)))
     return (speech + air).astype(np.float32)
@@ -201,11 +201,14 @@ def level_dbfs(samples: Samples) -> float:
     return max(-120.0, 10.0 * float(np.log10(power))) if power > 0.0 else -120.0
 
 
-def _band(random: np.random.Generator, count: int, low_hz: float, high_hz: float) -> NDArray[np.float64]:
-    """Noise of RMS 1 in a band, falling by 3 dB an octave as speech and air do; periodic in ``count``."""
+def _noise(
+    random: np.random.Generator, count: int, low_hz: float, high_hz: float, corner_hz: float
+) -> NDArray[np.float64]:
+    """Noise of RMS 1 in a band, falling by 3 dB an octave, above the corner by 15; periodic in ``count``."""
     spectrum = np.fft.rfft(random.standard_normal(count))
-    hertz = np.fft.rfftfreq(count, 1.0 / RATE_HZ)
-    spectrum *= np.where((hertz >= low_hz) & (hertz <= high_hz), 1.0 / np.sqrt(np.maximum(hertz, 1.0)), 0.0)
+    hertz = np.maximum(np.fft.rfftfreq(count, 1.0 / RATE_HZ), 1.0)
+    spectrum *= (hertz >= low_hz) & (hertz <= high_hz)
+    spectrum /= np.sqrt(hertz) * (1.0 + (hertz / corner_hz) ** 2)
     noise = np.fft.irfft(spectrum, count)
     return noise / np.sqrt(np.mean(np.square(noise)))
 

@@ -34,7 +34,7 @@ _EFFECTS: dict[str, dict[str, str]] = {
         "microphone_absent": "the microphone is unplugged",
         "microphone_silent": "the capsule is dead: only the converter's own noise is left",
         "microphone_muted": "the mixer mutes the microphone",
-        "microphone_quiet": "the microphone hears 14 dB too little",
+        "microphone_quiet": "the microphone hears 15 dB too little",
         "microphone_hum": "mains hum of 50 Hz and its harmonics is on the cable",
         "microphone_noisy": "broadband noise is on the cable",
         "microphone_clipping": "the gain is 36 dB too high, so the converter clips",
