@@ -239,6 +239,8 @@ BLOCKING = frozenset(name for name, code in CODES.items() if code.bound == "gone
 }
 """Once one of these is found of a device, no more can be told of it, nor through it."""
 
+_ALWAYS = ("host", "line")
+
 
 def planned(scope: Scope, expected: Mapping[str, bool]) -> tuple[Question, ...]:
     """The questions of a run in a room that should have ``expected`` (device -> bool).
@@ -250,7 +252,7 @@ def planned(scope: Scope, expected: Mapping[str, bool]) -> tuple[Question, ...]:
         checks = tuple(
             check
             for check in question.checks
-            if all(expected.get(device, True) for device in (check.device, *check.needs))
+            if all(device in _ALWAYS or expected.get(device) for device in (check.device, *check.needs))
         )
         if scope in question.scopes and checks:
             questions.append(replace(question, checks=checks))
