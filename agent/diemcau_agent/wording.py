@@ -56,8 +56,9 @@ RESULTS = {
     "not_tested": Mark("–", "not tested", "dim"),
     "running": Mark("…", "running", "dim"),
 }
+ONLINE = Mark("●", "online", "good")
 CONNECTIONS = {
-    "online": Mark("●", "online", "good"),
+    "online": ONLINE,
     "connecting": Mark("…", "connecting", "fair"),
     "offline": Mark("○", "no broker", "bad"),
 }

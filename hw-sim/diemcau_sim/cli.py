@@ -77,6 +77,15 @@ def _parser() -> argparse.ArgumentParser:
     reboot = commands.add_parser("reboot", help="start the simulated Pi again")
     reboot.set_defaults(act=_reboot)
 
+    demo = commands.add_parser("demo", help="a broker, a room and the agent in it, on one live screen")
+    demo.add_argument("--once", action="store_true", help="no screen: one self-test and its report")
+    demo.add_argument("--picture", type=Path, metavar="FILE.svg", help="no screen: draw it into a file")
+    demo.add_argument(
+        "--sound", choices=("pipewire", "world"), help="default: pipewire where it is installed"
+    )
+    demo.add_argument("--language", choices=("vi", "en"), help="default: LANG's")
+    demo.set_defaults(act=_demo)
+
     for command in (room, fault, press, hold, reboot):
         command.add_argument("--room", type=Path, metavar="DIR", help="the room's directory")
     return parser
@@ -118,6 +127,12 @@ def _room(options: argparse.Namespace) -> int:
         print("diemcau-sim: the agent refused its settings", file=sys.stderr)
         return FAILED
     return DONE
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from .demo import run
+
+    return run(options)
 
 
 def _show(log: TextIO) -> None:
