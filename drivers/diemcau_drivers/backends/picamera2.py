@@ -34,6 +34,9 @@ FRAME_TIMEOUT_S = 2.0
 CROP_FRAMES = 12
 """A control takes effect some frames after it is set (libcamera's delayed controls: up to 8 in flight)."""
 
+CROP_NEAR = 0.02
+"""Of the width: how exactly a crop must have come to be believed."""
+
 Rectangle = tuple[int, int, int, int]
 """x, y, width, height on the sensor, as picamera2 gives libcamera's."""
 
@@ -85,7 +88,8 @@ class Picamera2Camera:
         self._lens = Lens(options)
         self._camera: Picamera | None = None
         self._whole: Rectangle | None = None  # the sensor's part that an unzoomed picture shows
-        self._cropped: Rectangle | None = None
+        self._asked: Rectangle | None = None
+        self._shown: Rectangle | None = None
         self._settled_at = 0.0
 
     def identity(self) -> Mapping[str, str]:
@@ -111,7 +115,7 @@ class Picamera2Camera:
                 main = {"format": "BGR888", "size": MAIN_PX}  # picamera2's name for R, G, B in memory
                 camera.configure(camera.create_preview_configuration(main, lores, None, buffer_count=4))
                 self._whole = camera.camera_controls["ScalerCrop"][2] if two_streams else None
-                self._cropped = self._whole
+                self._asked = self._shown = self._whole
                 camera.start()
         except BaseException:
             self.close()
@@ -180,17 +184,17 @@ class Picamera2Camera:
 
         The ISP rounds, so the last word is the metadata's, once it has come near or after CROP_FRAMES.
         """
-        if wanted is None or wanted == self._cropped:
-            return wanted
+        if wanted is None or wanted == self._asked:
+            return self._shown
         self._opened().set_controls({"ScalerCrop": wanted})
-        shown = self._cropped
+        self._asked = wanted
         for _ in range(CROP_FRAMES):
             with self._request() as request:
-                shown = cast("Rectangle", request.get_metadata().get("ScalerCrop", wanted))
-            if abs(shown[2] - wanted[2]) <= 0.02 * wanted[2]:
+                self._shown = cast("Rectangle", request.get_metadata().get("ScalerCrop", wanted))
+            near_px = CROP_NEAR * wanted[2]
+            if all(abs(got - asked) <= near_px for got, asked in zip(self._shown, wanted, strict=True)):
                 break
-        self._cropped = wanted
-        return shown
+        return self._shown
 
     @contextmanager
     def _request(self) -> Generator[Request]:
