@@ -115,7 +115,7 @@ class Run:
             return self._failure(check, look.error)
         readings = {**look.readings, **judges.ratios(check.device, look.readings, self._baseline)}
         names = (*check.measures, "sharpness_ratio")
-        measured: dict[str, Reading] = {name: readings[name] for name in names if name in readings}
+        measured = {name: _shown(readings[name]) for name in names if name in readings}
         if look.passive:
             return self._untested(check, "in_use", {**measured, "in_use_by": look.in_use_by or "other"})
         codes = self._judge(question, check, looks)
@@ -203,3 +203,8 @@ class Run:
                 total=len(self._checks),
             )
         )
+
+
+def _shown(value: Reading) -> Reading:
+    """As a technician writes it down: a reading's noise begins before the third decimal."""
+    return round(value, 3) if isinstance(value, float) else value
