@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ class App:
         self.notifier = Notifier()
         self.progress = Progress("monitor")
         self._resumed = False
-        self._dispatching: set[asyncio.Task[None]] = set()
+        self._passing: set[asyncio.Task[None]] = set()
         self._stop: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
         self.stamp = Stamp(settings.point, boot_id(), session, clock, self._synced)
@@ -122,7 +122,7 @@ class App:
         )
         self.room = Room(
             settings, self.stamp, clock, spool, self.book, self.broker, self.outbox, self.monitor,
-            self.runner, self.indicator, self.workers.ask,
+            self.runner, self.indicator, self.workers.ask, self._spawn,
         )  # fmt: skip
         self.births = Heartbeat("birth", self.broker, clock, self._birth)
         self.heartbeat = Heartbeat("health", self.broker, clock, self._health, settings.probe.health_s)
@@ -138,6 +138,15 @@ class App:
             loop.add_signal_handler(number, self.stop, 0)
         await self.room.load()
         self.outbox.tell("agent_started", data={"session": self.stamp.session})
+        try:
+            return await self._tasks()
+        finally:
+            for task in self._passing:
+                task.cancel()
+            await asyncio.gather(*self._passing, return_exceptions=True)
+            await self.workers.close()
+
+    async def _tasks(self) -> int:
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(work, name=name)
@@ -162,6 +171,19 @@ class App:
                 task.cancel()
         return code
 
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """A task that comes and goes, and ends with the agent at the latest."""
+        task = asyncio.create_task(work, name=name)
+        self._passing.add(task)
+        task.add_done_callback(self._passed)
+        return task
+
+    def _passed(self, task: asyncio.Task[None]) -> None:
+        """What nobody expected ends the process, as in any other task; it is started again."""
+        self._passing.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not self._stop.done():
+            self._stop.set_exception(error)
+
     def stop(self, code: int) -> None:
         if not self._stop.done():
             self._stop.set_result(code)
@@ -171,7 +193,6 @@ class App:
         await self.dispatcher.aclose()
         await self.outbox.settle(STOP_S)
         await self.broker.goodbye()
-        await self.workers.close()
 
     # --- What flows between the parts
 
@@ -212,11 +233,7 @@ class App:
 
     def _received(self, connection: Connection, message: Message) -> None:
         """A command: acknowledged once it is in the journal."""
-        task = asyncio.get_running_loop().create_task(
-            self._dispatch(connection, message), name=f"command {message.mid}"
-        )
-        self._dispatching.add(task)
-        task.add_done_callback(self._dispatching.discard)
+        self._spawn(self._dispatch(connection, message), f"command {message.mid}")
 
     async def _dispatch(self, connection: Connection, message: Message) -> None:
         await self.dispatcher.receive(message.topic, message.payload, message.retained)
@@ -322,7 +339,7 @@ class App:
             raise Busy(error.detail, in_use_by="diemcau") from error
 
     async def _identify(self, seconds: float) -> None:
-        self._identifying = asyncio.create_task(self.indicator.identify(seconds), name="identify")
+        self._spawn(self.indicator.identify(seconds), "identify")
 
     def _adopt(self, settings: Settings) -> frozenset[str]:
         self.settings = self.room.settings = self.monitor.settings = settings

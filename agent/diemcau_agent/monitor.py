@@ -96,12 +96,15 @@ class Monitor:
     async def look(self, process: str) -> None:
         """Probe the process's devices now and write down what they show."""
         probe = self.settings.probe
-        args = {"passive": False, **({"seconds": AUDIO_SAMPLE_S} if process == "audio" else {})}
+        args = {"seconds": AUDIO_SAMPLE_S} if process == "audio" else {}
         # Sound takes as long as it is listened to.
         deadline_s = probe.deadline_s + (AUDIO_SAMPLE_S if process == "audio" else 0)
         try:
             answer = await self._ask(process, "probe", args, deadline_s=deadline_s)
         except DeviceError as error:
+            log.log(
+                logging.INFO if judges.failure_code(process, error.kind) else logging.WARNING, "%s", error
+            )
             for device in DEVICES_OF[process]:
                 self._book.apply(device, failure(device, error))
             return

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,9 @@ class Room:
         runner: Runner,
         indicator: Indicator,
         ask: Ask,
+        spawn: Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]],
     ) -> None:
+        """``spawn(coroutine, name)`` starts a task that ends with the agent."""
         self.settings = settings
         self._stamp = stamp
         self._clock = clock
@@ -71,6 +73,7 @@ class Room:
         self._runner = runner
         self._indicator = indicator
         self._ask = ask
+        self._spawn = spawn
         self._watchers: set[asyncio.Event] = set()
         self._presses: asyncio.Queue[str] = asyncio.Queue(8)
         self._running: dict[str, Any] | None = None
@@ -200,7 +203,7 @@ class Room:
         self._monitor.paused = True
         self._indicator.testing = True
         self._indicator.refresh()
-        saying = asyncio.create_task(self._indicator.say("Self-test is running"), name="screen says testing")
+        saying = self._spawn(self._indicator.say("Self-test is running"), "screen says testing")
         try:
             report = await self._runner.run(scope, trigger, listen)
         except AlreadyRunningError as error:
@@ -245,7 +248,7 @@ class Room:
             await self._spool.put("selftest", encode(document).decode())
         except DatabaseError as error:
             log.error("self-test report not kept: %s", error)
-        self._showing = asyncio.create_task(self._show(WORDS[report.result]), name="screen shows result")
+        self._spawn(self._show(WORDS[report.result]), "screen shows result")
         self.changed()
         return document
 

@@ -80,7 +80,7 @@ class Worker:
         self._stuck: Child | None = None
         self._failures = 0
         self._not_before = 0.0
-        self.kills = 0
+        self._reapers: set[asyncio.Task[bool]] = set()
 
     @property
     def pid(self) -> int | None:
@@ -112,8 +112,7 @@ class Worker:
             except asyncio.CancelledError:
                 # Whoever asked went away in the middle of a call: the answer belongs to nobody, so
                 # the process is not trusted with the next question.
-                child.kill()
-                self._child = None
+                self._abandon(child)
                 raise
             self._failures = 0
             return answer
@@ -136,6 +135,15 @@ class Worker:
         child, self._child = self._child, None
         if child is not None:
             await child.leave()
+        if self._reapers:
+            await asyncio.wait(self._reapers)
+
+    def _abandon(self, child: Child) -> None:
+        """SIGKILL at once, without waiting: a task of its own reaps it."""
+        self._child = None
+        reaper = asyncio.create_task(child.end(), name=f"worker {child.pid} reaped")
+        self._reapers.add(reaper)
+        reaper.add_done_callback(self._reapers.discard)
 
     async def _turn(self) -> None:
         try:
@@ -173,8 +181,7 @@ class Worker:
             self._failed()
             raise Crashed(f"{self.process}: died while starting: {error or 'end of file'}") from None
         except asyncio.CancelledError:
-            child.kill()
-            self._child = None
+            self._abandon(child)
             raise
         self._listener("spawned", {"process": self.process, "pid": child.pid})
         return child
@@ -191,7 +198,6 @@ class Worker:
 
     async def _kill(self, child: Child) -> None:
         self._child = None
-        self.kills += 1
         if not await child.end():
             self._stuck = child
             self._failed()
@@ -309,11 +315,6 @@ class Child:
                 answer.set_result(message["ok"])
             else:
                 answer.set_exception(error_from_dict(message.get("error") or {}))
-
-    def kill(self) -> None:
-        """SIGKILL to the group, at once, without waiting; a task of its own reaps it."""
-        self._signal(signal.SIGKILL)
-        self._reaper = asyncio.create_task(self.end(), name=f"worker {self.pid} reaped")
 
     async def end(self) -> bool:
         """SIGKILL to the process group and a bounded reap; False where the kernel holds it."""

@@ -65,7 +65,7 @@ class SimRoom:
     async def until_code(self, part: str, code: str | None, within_s: float) -> float:
         """Live until ``part``'s worst code is ``code``; the room's seconds that it took."""
         began = self.clock.mono_s
-        while self.health(part).code != code or self.health(part).state == "unknown":
+        while self.health(part).code != code or (code is None and self.health(part).state != "ok"):
             passed = self.clock.mono_s - began
             assert passed <= within_s, f"{part}: {self.health(part)} after {passed} s, expected {code}"
             await self.live(STEP_S)
