@@ -119,7 +119,7 @@ class Asking:
         def keys(say: wording.Say) -> list[Key | Hint]:
             return [
                 Key(Hint("t/enter", say("press the button")), lambda: press(0.0)),
-                Key(Hint("h", say("hold it (cancels, or calls for help)")), lambda: press(3.0)),
+                Key(Hint("h", say("hold it")), lambda: press(3.0)),
             ]
 
         LiveScreen(self.socket, self.language, keys).run()

@@ -28,17 +28,17 @@ _TONES = {
     "dim": Style(color="grey62"),
 }
 _BANNERS = {
-    "good": Style(color="white", bgcolor="rgb(0,105,62)", bold=True),
-    "fair": Style(color="black", bgcolor="rgb(255,176,0)", bold=True),
-    "bad": Style(color="white", bgcolor="rgb(170,20,40)", bold=True),
-    "dim": Style(color="white", bgcolor="grey35", bold=True),
+    "good": Style(color="rgb(255,255,255)", bgcolor="rgb(0,105,62)", bold=True),
+    "fair": Style(color="rgb(20,20,20)", bgcolor="rgb(255,176,0)", bold=True),
+    "bad": Style(color="rgb(255,255,255)", bgcolor="rgb(170,20,40)", bold=True),
+    "dim": Style(color="rgb(255,255,255)", bgcolor="grey35", bold=True),
 }
 _DIM = _TONES["dim"]
 _BOLD = Style(bold=True)
 _NAME_CELLS, _STATE_CELLS = 13, 14
 _LEAD_CELLS = 1 + _NAME_CELLS + _STATE_CELLS
-_SECTION_LINES = 3
-"""What self-test and events keep each while rows want more: a heading and two lines."""
+_TEST_LINES, _EVENT_LINES = 3, 3
+"""What self-test and events keep while others want more: a heading and two lines each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,8 @@ def render(
     head = [_title(status, view), *_banner(status, view), Text()]
     foot = [*([_line(view.width, (note, _BOLD))] if note or hints else []), *_footer(hints, view.width)]
     room = (_NO_END if height is None else max(height, MIN_HEIGHT)) - len(head) - len(foot)
-    rows = _rows(status, view, room - 2 * _SECTION_LINES)
-    test = _selftest(status, view, max(2, room - len(rows) - _SECTION_LINES))
+    rows = _rows(status, view, room - _TEST_LINES - _EVENT_LINES)
+    test = _selftest(status, view, max(2, room - len(rows) - _EVENT_LINES))
     events = _events(status, view, max(2, room - len(rows) - len(test)))
     body = [*rows, *test, *events]
     blank = 0 if height is None else room - len(body)
@@ -160,9 +160,9 @@ def _rows(status: Mapping[str, Any], view: _View, room: int) -> list[Text]:
 
 
 def _heading(words: str, about: str, width: int) -> Text:
-    lead = f"── {words} "
-    tail = "─" * max(0, width - Text(lead + about).cell_len - 1)
-    return _line(width, (lead, _BOLD), (about + " " if about else "", ""), (tail, _DIM))
+    lead, more = f"── {words} ", f"{about} " if about else ""
+    tail = "─" * max(0, width - Text(lead + more).cell_len - 1)
+    return _line(width, (lead, _BOLD), (more, ""), (tail, _DIM))
 
 
 def _selftest(status: Mapping[str, Any], view: _View, room: int) -> list[Text]:
@@ -175,7 +175,7 @@ def _selftest(status: Mapping[str, Any], view: _View, room: int) -> list[Text]:
         steps: list[Mapping[str, Any]] = list(running.get("steps") or [])
         done = sum(step.get("state") != "running" for step in steps)
         about = f"{say(str(running.get('scope', '')))} · {say('running')} {done}/{running.get('total', '?')}"
-        return [_heading(say("Self-test"), about, view.width), *_steps(steps, "state", view)[: room - 1]]
+        return [_heading(say("Self-test"), about, view.width), *_steps(steps, "state", view, room - 1)]
     if not last:
         return [_heading(say("Self-test"), "", view.width), _nothing(view)]
     mark = wording.RESULTS.get(str(last.get("result")), wording.RESULTS["partial"])
@@ -185,18 +185,30 @@ def _selftest(status: Mapping[str, Any], view: _View, room: int) -> list[Text]:
     about = " · ".join((say(str(last.get("scope", ""))), result, f"{seconds} s", time))
     steps = list(last.get("steps") or [])
     remedies = _remedies(steps, view)
-    lines = _steps(steps, "result", view)[: room - 1 - min(1, len(remedies))]
+    lines = _steps(steps, "result", view, room - 1 - min(1, len(remedies)))
     return [_heading(say("Self-test"), about, view.width), *[*lines, *remedies][: room - 1]]
 
 
-def _steps(steps: Sequence[Mapping[str, Any]], key: str, view: _View) -> list[Text]:
-    """Symbol and title of each step, on as many lines as they need."""
+def _steps(steps: Sequence[Mapping[str, Any]], key: str, view: _View, room: int) -> list[Text]:
+    """Symbol and title of each step on at most ``room`` lines; what went wrong first."""
+    order = list(wording.RESULTS)
     words: list[tuple[str, Style]] = []
-    for step in steps:
+    for step in sorted(steps, key=lambda step: _rank(order, str(step.get(key)))):
         mark = wording.RESULTS.get(str(step.get(key)), wording.RESULTS["running"])
         title = wording.step_title(str(step.get("name")), view.say)
         words.append((f"{mark.symbol} {title}", _TONES[mark.tone]))
-    return _flow(words, view.width)
+    shown = len(words)
+    while len(lines := _flow([*words[:shown], *_more(len(words) - shown)], view.width)) > max(1, room):
+        shown -= 1
+    return lines[: max(0, room)]
+
+
+def _rank(order: Sequence[str], result: str) -> int:
+    return order.index(result) if result in order else len(order)
+
+
+def _more(count: int) -> list[tuple[str, Style]]:
+    return [(f"+{count}", _DIM)] if count else []
 
 
 def _remedies(steps: Sequence[Mapping[str, Any]], view: _View) -> list[Text]:

@@ -50,12 +50,13 @@ READINESS = {
     "unknown": Mark("?", "NOT KNOWN YET", "dim"),
 }
 RESULTS = {
-    "passed": Mark("✓", "passed", "good"),
     "failed": Mark("✗", "failed", "bad"),
     "partial": Mark("▲", "partial", "fair"),
-    "not_tested": Mark("–", "not tested", "dim"),
     "running": Mark("…", "running", "dim"),
+    "not_tested": Mark("–", "not tested", "dim"),
+    "passed": Mark("✓", "passed", "good"),
 }
+"""Of a step or a run, those that people should see first before the others."""
 ONLINE = Mark("●", "online", "good")
 CONNECTIONS = {
     "online": ONLINE,

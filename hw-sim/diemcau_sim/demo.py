@@ -134,7 +134,7 @@ class Demo:
     """What can be done in a running room."""
 
     def __init__(self, room: Room, broker: PrivateMosquitto, language: str) -> None:
-        self._room = room
+        self.room = room
         self._broker = broker
         self._language = language
         self._socket = room.runtime_dir / "control.sock"
@@ -157,7 +157,7 @@ class Demo:
         """A passed self-test, then one thing broken, drawn as the live screen shows it."""
         self._await("known", KNOWN_S, _known)
         self._selftest()
-        self._room.world.set_fault(PICTURE_FAULT, True)
+        self.room.world.set_fault(PICTURE_FAULT, True)
         self._await(PICTURE_FAULT, KNOWN_S, lambda status: PICTURE_FAULT in wording.reasons(status))
         width, height = PICTURE_SIZE
         console = Console(
@@ -176,27 +176,29 @@ class Demo:
         screen.run()
 
     def keys(self, say: Say) -> Sequence[Key | Hint]:
-        on = self._room.world.faults
+        on = self.room.world.faults
         program = _program()
         return [
             Key(Hint("t/enter", say("press the button")), lambda: self._press(PRESS_S)),
-            Key(Hint("h", say("hold it (cancels, or calls for help)")), lambda: self._press(HOLD_S)),
+            Key(Hint("h", say("hold it")), lambda: self._press(HOLD_S)),
             Key(Hint("r", say("restart the camera")), lambda: self._restart("camera")),
             Key(Hint("a", say("restart the agent")), lambda: self._restart("agent")),
             *(
                 Key(Hint(str(number), code, on=code in on), lambda code=code: self._toggle(code, say))
                 for number, code in enumerate(FAULTS, 1)
             ),
-            Hint("", f"{program} fault camera_hung on    {program} fault    {program} press"),
+            Hint(
+                "", say("in a second terminal: {command}").format(command=f"{program} fault camera_hung on")
+            ),
         ]
 
     def _press(self, hold_s: float) -> str:
-        self._room.world.press(hold_s)
+        self.room.world.press(hold_s)
         return ""
 
     def _toggle(self, code: str, say: Say) -> str:
-        on = code not in self._room.world.faults
-        self._room.world.set_fault(code, on)
+        on = code not in self.room.world.faults
+        self.room.world.set_fault(code, on)
         if on and CODES[code].bound == "selftest":
             return f"{code}: " + say("only a self-test finds this: press the button")
         return f"{code}: " + (say("broken") if on else say("mended"))
@@ -258,7 +260,7 @@ def _known(status: dict[str, Any]) -> bool:
 
 def without_links(svg: str) -> str:
     """rich names fonts on other people's servers; a reader's own monospace does as well."""
-    return re.sub(r"@font-face\s*\{[^}]*\}", "", svg)
+    return re.sub(r"@font-face\s*\{[^}]*\}|<!--.*?-->", "", svg, flags=re.DOTALL)
 
 
 def _program() -> str:
