@@ -50,6 +50,7 @@ class SimCamera:
 
     def close(self) -> None:
         self._open = False
+        self._world.close()
 
     def capabilities(self) -> Sequence[str]:
         return ("power", "zoom", *(("preset",) if self._presets else ()), "snapshot")
@@ -238,6 +239,9 @@ class SimPresence:
     def present(self) -> Mapping[str, bool | None]:
         return self._world.ask("presence")
 
+    def close(self) -> None:
+        self._world.close()
+
 
 class SimHost:
     def __init__(self, options: Mapping[str, Any]) -> None:
@@ -248,6 +252,9 @@ class SimHost:
 
     def interface(self, name: str | None) -> Mapping[str, Any]:
         return self._world.ask("interface", name=name)
+
+    def close(self) -> None:
+        self._world.close()
 
 
 BACKENDS: dict[str, Callable[[Mapping[str, Any]], Any]] = {

@@ -185,9 +185,13 @@ class Room:
         if self._sound == "world":
             return {}
         from .pipewire import PipewireRoom
+        from .soundserver import SoundServerFailed
 
         pipewire = PipewireRoom(self._acoustics, self.world, self.directory / "pipewire")
-        pipewire.start()
+        try:
+            pipewire.start()
+        except SoundServerFailed as error:
+            raise RoomError(f"sound: {error}") from error
         stack.callback(pipewire.stop)
         return pipewire.env
 

@@ -32,7 +32,7 @@ NOISE_LEVELS = 2.0
 LIGHT_SWING = 0.02
 LIGHT_PERIOD_S = 90.0
 """A cloud passes."""
-DARK_LUMA = 0.11 * 255
+DARK_LUMA = 0.12 * 255
 COVERED_LUMA = 0.25 * 255
 BLACK_LUMA = 4.0
 OVEREXPOSED_SHARE = 0.6
@@ -110,7 +110,8 @@ class Scene:
         elif "frame_covered" in faults:
             light = np.full_like(light, COVERED_LUMA)
         elif "frame_dark" in faults:
-            light = light * np.float32(DARK_LUMA / max(float(light.mean()), 1.0))
+            light = np.square(light)  # what is left of the light comes from few places
+            light *= np.float32(DARK_LUMA / max(float(light.mean()), 1.0))
         elif "frame_overexposed" in faults:
             light = light * np.float32(255.0 / max(float(np.quantile(light, 1.0 - OVEREXPOSED_SHARE)), 1.0))
         light = light + self._random.standard_normal(light.shape, np.float32) * np.float32(noise)
