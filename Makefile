@@ -42,7 +42,7 @@ bench: packages .venv/demo.stamp
 	@exec $(BIN)/python tests/bench/bench.py
 
 schema: setup
-	$(BIN)/diemcau-agent schema --write docs
+	$(BIN)/diemcau-agent schema --out docs
 
 lock: .venv/dev.stamp
 	provisioning/lock.sh

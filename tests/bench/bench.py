@@ -1,7 +1,7 @@
 """``make bench``: the budgets of the room, measured on this machine in one run, as ratios.
 
-A bare Python process (floor.py) on the same private broker is what the daemon is measured against, at
-the same time or in turns, so that a slow or busy machine slows both. Exits 1 when one budget is over.
+A bare Python process (floor.py) on the same private broker is what the daemon is measured against, in
+turns, so that a slow or busy machine slows both. Exits 1 when one budget is over.
 ``BENCH=full`` measures the CPU at rest over a whole probe period of a real kit (5 minutes).
 """
 
@@ -17,14 +17,15 @@ from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import processes
 from budgets import Row, percentile, table
-from diemcau_sim.mosquitto import PrivateMosquitto
 from ears import Ears
 from kit import Kit
 
 from diemcau_agent.config import Probe
+from diemcau_sim.mosquitto import PrivateMosquitto
 
 FLOOR = Path(__file__).with_name("floor.py")
 REAL = Probe()
@@ -33,6 +34,7 @@ WORKERS = ("camera", "audio", "display", "panel", "presence", "host")
 STARTS = 7
 PINGS = 1000
 WARM_UP = 50
+SETTLE_S = 3.0
 REST_S = 120.0
 ROUND_S = 30.0
 
@@ -64,11 +66,19 @@ def start(kit: Kit, port: int, ears: Ears) -> list[Row]:
     return [Row("start to online", measured, 3 * base, "ms", f"3 x bare {base:.0f} ms, medians of {STARTS}")]
 
 
-def memory(kit: Kit, floor_pid: int) -> list[Row]:
-    """Daemon and bare process at rest, in one moment; all of a self-test at its peak; then the leaving."""
+def bare_memory(port: int, ears: Ears) -> float:
+    """MB PSS of the bare process before anything of ours runs: shared pages count for those who share."""
+    with floor(port, ears) as (pid, _):
+        time.sleep(SETTLE_S)
+        return processes.pss_mb(pid)
+
+
+def memory(kit: Kit, bare_mb: float) -> list[Row]:
+    """The daemon at rest; then all of a self-test at its peak; then the leaving."""
     leave(kit)
-    base, ours = processes.pss_mb(floor_pid), processes.pss_mb(kit.pid)
-    rows = [Row("daemon memory", ours, 1.25 * base, "MB PSS", f"1.25 x bare {base:.1f} MB, both at rest")]
+    time.sleep(SETTLE_S)
+    how = f"1.25 x bare {bare_mb:.1f} MB, each without the other"
+    rows = [Row("daemon memory", processes.pss_mb(kit.pid), 1.25 * bare_mb, "MB PSS", how)]
 
     peak_mb = 0.0
     with ThreadPoolExecutor(1, "selftest") as executor:
@@ -160,13 +170,11 @@ def ping(kit: Kit, ears: Ears) -> list[Row]:
         if answer.document["state"] != "done":
             raise RuntimeError(f"ping {number}: {answer.payload.decode()}")
         ours.append(seconds)
-    rows: list[Row] = []
-    for name, share in (("p50", 0.5), ("p99", 0.99)):
-        base, measured = (percentile(values[WARM_UP:], share) * 1e3 for values in (bare, ours))
-        rows.append(
-            Row(f"ping {name}", measured, 2 * base, "ms", f"2 x bare echo {base:.2f} ms, {PINGS} in turns")
-        )
-    return rows
+    (bare50, ours50), (bare99, ours99) = (
+        [percentile(values[WARM_UP:], share) * 1e3 for values in (bare, ours)] for share in (0.5, 0.99)
+    )
+    how = f"2 x bare echo {bare99:.2f} ms, {PINGS} in turns; p50 {ours50:.2f} ms, echo {bare50:.2f} ms"
+    return [Row("ping p99", ours99, 2 * bare99, "ms", how)]
 
 
 def hang(kit: Kit, ears: Ears, deadline_s: float) -> list[Row]:
@@ -202,22 +210,23 @@ def main() -> int:
     rows: list[Row] = []
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="diemcau-bench-")))
-        broker = stack.enter_context(PrivateMosquitto())
-        ears = Ears(broker.port)
+        port = urlsplit(stack.enter_context(PrivateMosquitto()).url).port or 0
+        ears = Ears(port)
         stack.callback(ears.close)
 
         def kit(point: str, **probe: float) -> Kit:
-            return Kit(point, broker.port, place, ears, probe)
+            return Kit(point, port, place, ears, probe)
 
         def note(more: Sequence[Row]) -> None:
             rows.extend(more)
             print(*(f"{row.budget}: {row.measured:.2f} {row.unit}" for row in more), sep="\n", flush=True)
 
-        with kit("bench-start") as one:
-            note(start(one, broker.port, ears))
-        with kit("bench-real") as one, floor(broker.port, ears) as (floor_pid, _):
-            note(memory(one, floor_pid))
-            note(ping(one, ears))
+        bare_mb = bare_memory(port, ears)
+        with kit("bench-real") as one:
+            note(memory(one, bare_mb))
+            note(start(one, port, ears))
+            with floor(port, ears):
+                note(ping(one, ears))
         with kit("bench-hang", period_s=20, idle_s=1) as one:
             note(hang(one, ears, REAL.deadline_s))
         with ExitStack() as resting:

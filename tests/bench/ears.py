@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -52,6 +53,10 @@ class Ears:
         ) -> None:
             subscribed.set()
 
+        def opened(_client: Client, _data: object, sock: Any) -> None:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+        self._client.on_socket_open = opened
         self._client.on_connect = connected
         self._client.on_subscribe = taken
         self._client.on_message = self._hear

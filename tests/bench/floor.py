@@ -7,9 +7,11 @@ TOPIC/ask back to TOPIC/answer. It keeps nothing, checks nothing and knows nothi
 from __future__ import annotations
 
 import asyncio
+import socket
 import sqlite3
 import ssl
 import sys
+from typing import Any
 
 import psutil
 from paho.mqtt.client import Client, ConnectFlags, MQTTMessage
@@ -37,6 +39,11 @@ def main() -> None:
     def asked(_client: Client, _data: object, message: MQTTMessage) -> None:
         client.publish(f"{topic}/answer", message.payload, qos=1)
 
+    def opened(_client: Client, _data: object, sock: Any) -> None:
+        # Without it Nagle's algorithm and delayed acknowledgements cost 40 ms, and would flatter us.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    client.on_socket_open = opened
     client.on_connect = connected
     client.on_message = asked
     client.connect("127.0.0.1", port, keepalive=20)
