@@ -23,6 +23,8 @@ MAGENTA: Light = (1.0, 0.0, 1.0)
 Step = tuple[float, Light]
 """How long (s), and what."""
 
+TOLERANCE_S = 0.001
+"""So near to its end a step is over: a wake-up that rounding makes early must not need a second one."""
 BREATH_STEPS = 8
 BREATH_S = 2.4
 
@@ -65,8 +67,8 @@ def _step_at(pattern: str, elapsed_s: float) -> tuple[Light, float | None]:
         return steps[0][1], None
     left_s = elapsed_s % sum(length_s for length_s, _ in steps)
     for length_s, colour in steps:
-        if left_s < length_s:
-            # Never less than a millisecond: rounding must not make a thread spin.
-            return colour, max(0.001, length_s - left_s)
-        left_s -= length_s
-    return steps[0][1], 0.001  # rounding took us to the very end: the start again
+        if left_s < length_s - TOLERANCE_S:
+            return colour, length_s - left_s
+        left_s = max(0.0, left_s - length_s)
+    first_s, colour = steps[0]  # the very end is the start again
+    return colour, first_s

@@ -117,7 +117,7 @@ class GpioPanel:
         try:
             yield
         except GPIOZeroError as error:
-            raise Broken(f"the panel's GPIO failed: {error}") from error
+            raise Broken(f"the panel's GPIO failed: {type(error).__name__}: {error}") from error
         except OSError as error:
             raise Broken(f"the panel's GPIO cannot be opened: {error}") from error
         except _lgpio_error() as error:
