@@ -92,7 +92,6 @@ class GpioPanel:
         led, self._led = self._led, None
         with self._told():
             if button is not None:
-                button.when_pressed = button.when_released = None
                 button.close()
             if led is not None:
                 led.close()
