@@ -52,7 +52,8 @@ class SysfsPresence:
             lines = (self._proc / "asound/pcm").read_text().splitlines()
         except OSError:
             return None
-        able = {match["card"] for line in lines if direction in line and (match := PCM_CARD.match(line))}
+        matched = [PCM_CARD.match(line) for line in lines if direction in line]
+        able = {int(match["card"]) for match in matched if match}
         if wanted is None:
             return bool(able)
         usb = USB_WANTED.fullmatch(wanted)
@@ -60,16 +61,16 @@ class SysfsPresence:
             return any(self._is_usb(card, usb["id"].lower(), usb["port"]) for card in able)
         return True if any(wanted in self._card_names(card) for card in able) else None
 
-    def _is_usb(self, card: str, usb_id: str, port: str | None) -> bool:
+    def _is_usb(self, card: int, usb_id: str, port: str | None) -> bool:
         identity = videonodes.usb_identity(self._sys / f"class/sound/card{card}/device")
         if identity is None:
             return False
         return identity == f"{usb_id}:{port}" if port else identity.startswith(f"{usb_id}:")
 
-    def _card_names(self, card: str) -> str:
+    def _card_names(self, card: int) -> str:
         """The card's id and its line of /proc/asound/cards."""
         listed = videonodes.text(self._proc / "asound/cards") or ""
-        line = next((line for line in listed.splitlines() if line.split()[:1] == [card]), "")
+        line = next((line for line in listed.splitlines() if line.split()[:1] == [str(card)]), "")
         return f"{videonodes.text(self._proc / f'asound/card{card}/id') or ''} {line}"
 
 
