@@ -9,24 +9,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import tzinfo
 from typing import Any
 
-from . import wording
-from .wording import Mark, Say
+from . import marks, wording
+from .marks import Mark
+from .wording import Say
 
 Line = tuple[str, str]
-"""Text, and a tone: good, fair, bad, dim or "" (see :class:`.wording.Mark`)."""
+"""Text, and a tone: good, fair, bad, dim or "" (see :class:`.marks.Mark`)."""
 
 
 def status_lines(status: Mapping[str, Any], say: Say) -> list[Line]:
     """Who, how ready, and one line a part."""
     online = wording.connection(status)
-    ready = wording.READINESS.get(wording.readiness(status), wording.READINESS["unknown"])
+    ready = marks.READINESS.get(wording.readiness(status), marks.READINESS["unknown"])
     rows: list[tuple[Mark, Sequence[str]]] = []
-    for name in wording.PARTS:
+    for name in marks.PARTS:
         judged = wording.part(status, name)
         if judged:
-            mark = wording.STATES.get(str(judged.get("state")), wording.STATES["unknown"])
+            mark = marks.STATES.get(str(judged.get("state")), marks.STATES["unknown"])
             told = [wording.causes(judged, say), *wording.readings(name, judged, say)]
-            cells = (say(wording.PART_NAMES[name]), f"{mark.symbol} {say(mark.word)}")
+            cells = (say(marks.PART_NAMES[name]), f"{mark.symbol} {say(mark.word)}")
             rows.append((mark, (*cells, " · ".join(word for word in told if word))))
     return [
         (f"{wording.title(status)}  {online.symbol} {say(online.word)}", online.tone),
@@ -38,7 +39,7 @@ def status_lines(status: Mapping[str, Any], say: Say) -> list[Line]:
 def report_lines(report: Mapping[str, Any], language: str, zone: tzinfo | None = None) -> list[Line]:
     """The result, the steps, and of each that failed what was expected and what to do."""
     say = wording.speaking(language)
-    mark = wording.RESULTS.get(str(report.get("result")), wording.RESULTS["partial"])
+    mark = marks.RESULTS.get(str(report.get("result")), marks.RESULTS["partial"])
     seconds = wording.number(float(report.get("duration_ms", 0)) / 1000, 1, say)
     about = ", ".join(
         (say(str(report.get("scope"))), f"{seconds} s", wording.local_time(report.get("time"), zone))
@@ -55,14 +56,14 @@ def report_lines(report: Mapping[str, Any], language: str, zone: tzinfo | None =
 
 def step_line(progress: Mapping[str, Any], say: Say) -> Line:
     """One step of a running self-test as it ends."""
-    mark = wording.RESULTS.get(str(progress.get("state")), wording.RESULTS["running"])
+    mark = marks.RESULTS.get(str(progress.get("state")), marks.RESULTS["running"])
     title = wording.step_title(str(progress.get("name")), say)
     count = f"{progress.get('done')}/{progress.get('total')}"
     return f"  {count:>5}  {mark.symbol} {title}: {say(mark.word)}", mark.tone
 
 
 def _mark(step: Mapping[str, Any]) -> Mark:
-    return wording.RESULTS.get(str(step.get("result")), wording.RESULTS["not_tested"])
+    return marks.RESULTS.get(str(step.get("result")), marks.RESULTS["not_tested"])
 
 
 def _step_cells(step: Mapping[str, Any], say: Say) -> tuple[str, str, str]:

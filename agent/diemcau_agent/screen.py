@@ -16,7 +16,7 @@ from rich.console import Group, RenderableType
 from rich.style import Style
 from rich.text import Text
 
-from . import wording
+from . import marks, wording
 from .wording import Say
 
 MIN_WIDTH, MIN_HEIGHT = 80, 24
@@ -110,7 +110,7 @@ def _cell(words: str, cells: int) -> str:
 
 
 def _title(status: Mapping[str, Any], view: _View) -> Text:
-    mark = wording.connection(status) if view.live else wording.AWAY
+    mark = wording.connection(status) if view.live else marks.AWAY
     right = f"{mark.symbol} {view.say(mark.word)} "
     left = _cell(f" diemcau  {wording.title(status)}", view.width - Text(right).cell_len)
     return _line(view.width, (left, _BOLD), (right, _TONES[mark.tone]))
@@ -118,7 +118,7 @@ def _title(status: Mapping[str, Any], view: _View) -> Text:
 
 def _banner(status: Mapping[str, Any], view: _View) -> list[Text]:
     state = wording.readiness(status) if view.live else "unknown"
-    mark = wording.READINESS.get(state, wording.READINESS["unknown"])
+    mark = marks.READINESS.get(state, marks.READINESS["unknown"])
     words = f"   {mark.symbol}  {' '.join(view.say(mark.word))}   {_why(status, view)}"
     blank = " " * view.width
     return [
@@ -133,16 +133,16 @@ def _why(status: Mapping[str, Any], view: _View) -> str:
 def _rows(status: Mapping[str, Any], view: _View, room: int) -> list[Text]:
     """One line a part; a second one for the readings of what is not well, while ``room`` lasts."""
     known = bool(wording.health(status))
-    names = [name for name in wording.PARTS if wording.part(status, name) or not known]
+    names = [name for name in marks.PARTS if wording.part(status, name) or not known]
     extra = room - len(names)
     lines: list[Text] = []
     for name in names:
         judged = wording.part(status, name)
         state = str(judged.get("state")) if view.live else "unknown"
-        mark = wording.STATES.get(state, wording.STATES["unknown"])
+        mark = marks.STATES.get(state, marks.STATES["unknown"])
         tone = _TONES[mark.tone]
         lead = (
-            (" " + _cell(view.say(wording.PART_NAMES[name]), _NAME_CELLS), _BOLD),
+            (" " + _cell(view.say(marks.PART_NAMES[name]), _NAME_CELLS), _BOLD),
             (_cell(f"{mark.symbol} {view.say(mark.word)}", _STATE_CELLS), tone),
         )
         causes = wording.causes(judged, view.say)
@@ -178,7 +178,7 @@ def _selftest(status: Mapping[str, Any], view: _View, room: int) -> list[Text]:
         return [_heading(say("Self-test"), about, view.width), *_steps(steps, "state", view, room - 1)]
     if not last:
         return [_heading(say("Self-test"), "", view.width), _nothing(view)]
-    mark = wording.RESULTS.get(str(last.get("result")), wording.RESULTS["partial"])
+    mark = marks.RESULTS.get(str(last.get("result")), marks.RESULTS["partial"])
     seconds = wording.number(float(last.get("duration_ms", 0)) / 1000, 1, say)
     time = wording.local_time(last.get("time"), view.zone)
     result = f"{mark.symbol} {say(mark.word)}"
@@ -191,10 +191,10 @@ def _selftest(status: Mapping[str, Any], view: _View, room: int) -> list[Text]:
 
 def _steps(steps: Sequence[Mapping[str, Any]], key: str, view: _View, room: int) -> list[Text]:
     """Symbol and title of each step on at most ``room`` lines; what went wrong first."""
-    order = list(wording.RESULTS)
+    order = list(marks.RESULTS)
     words: list[tuple[str, Style]] = []
     for step in sorted(steps, key=lambda step: _rank(order, str(step.get(key)))):
-        mark = wording.RESULTS.get(str(step.get(key)), wording.RESULTS["running"])
+        mark = marks.RESULTS.get(str(step.get(key)), marks.RESULTS["running"])
         title = wording.step_title(str(step.get("name")), view.say)
         words.append((f"{mark.symbol} {title}", _TONES[mark.tone]))
     shown = len(words)
@@ -216,9 +216,8 @@ def _remedies(steps: Sequence[Mapping[str, Any]], view: _View) -> list[Text]:
     lines: dict[str, Text] = {}
     for step in steps:
         code = str(step.get("code"))
-        if step.get("result") == "failed" and code not in lines:
-            told = f" → {wording.cause(code, view.say)} ", wording.remedy(code, view.say)
-            lines[code] = _line(view.width, (told[0], _TONES["bad"]), (told[1], ""))
+        if step.get("result") == "failed" and code not in lines and wording.remedy(code, view.say):
+            lines[code] = _line(view.width, (" → ", _TONES["bad"]), (wording.remedy(code, view.say), ""))
     return list(lines.values())
 
 

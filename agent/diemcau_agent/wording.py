@@ -7,139 +7,32 @@ through ``say`` (:func:`speaking`), a translator for one language.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from functools import partial
 from typing import Any
 
 from .codes import CODES
+from .marks import (
+    CONNECTIONS,
+    EVENTS,
+    PART_NAMES,
+    READINESS,
+    READINGS,
+    RESULTS,
+    STATES,
+    VALUES,
+    Mark,
+    Shown,
+)
 from .selftest.plan import CHECKS
 from .text import translate
 
 Say = Callable[[str], str]
-PARTS = ("camera", "microphone", "speaker", "display", "panel", "host", "line")
-"""The rows of a room, in the order in which people read them."""
 
 
 def speaking(language: str) -> Say:
     """The translator into ``language`` ("vi" or "en")."""
     return partial(translate, language=language)
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A state as people see it: a symbol, a word and a colour's name, never the colour alone."""
-
-    symbol: str
-    word: str
-    tone: str
-
-
-STATES = {
-    "ok": Mark("✓", "ok", "good"),
-    "degraded": Mark("▲", "degraded", "fair"),
-    "failed": Mark("✗", "failed", "bad"),
-    "absent": Mark("○", "absent", "bad"),
-    "stuck": Mark("■", "stuck", "bad"),
-    "unknown": Mark("?", "unknown", "dim"),
-}
-READINESS = {
-    "ready": Mark("✓", "READY", "good"),
-    "degraded": Mark("▲", "DEGRADED", "fair"),
-    "not_ready": Mark("✗", "NOT READY", "bad"),
-    "unknown": Mark("?", "NOT KNOWN YET", "dim"),
-}
-RESULTS = {
-    "failed": Mark("✗", "failed", "bad"),
-    "partial": Mark("▲", "partial", "fair"),
-    "running": Mark("…", "running", "dim"),
-    "not_tested": Mark("–", "not tested", "dim"),
-    "passed": Mark("✓", "passed", "good"),
-}
-"""Of a step or a run, those that people should see first before the others."""
-ONLINE = Mark("●", "online", "good")
-CONNECTIONS = {
-    "online": ONLINE,
-    "connecting": Mark("…", "connecting", "fair"),
-    "offline": Mark("○", "no broker", "bad"),
-}
-AWAY = Mark("○", "the agent does not answer", "bad")
-PART_NAMES = {
-    "camera": "camera",
-    "microphone": "microphone",
-    "speaker": "speaker",
-    "display": "display",
-    "panel": "panel",
-    "host": "kit",
-    "line": "line",
-}
-EVENTS = {
-    "readiness": "room",
-    "selftest": "self-test",
-    "command": "command",
-    "command_refused": "commands refused",
-    "outage": "outage",
-    "agent_started": "agent started",
-    "agent_stopping": "agent stopping",
-    "button": "button",
-    "help_called": "someone calls for help",
-    "help_ended": "no more help is needed",
-    "baseline_recorded": "baseline recorded",
-    "baseline_unreadable": "baseline unreadable",
-}
-"""Kinds of events; others are shown by their own name."""
-VALUES = {"on": "on", "standby": "standby", "unknown": "unknown", "true": "yes", "false": "no"}
-"""Readings whose values are words."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """How a reading is shown: ``label`` may be empty; the value times ``scale``, ``digits``, ``unit``."""
-
-    reading: str
-    label: str
-    unit: str = ""
-    digits: int = 0
-    scale: float = 1.0
-
-
-READINGS: dict[str, tuple[Shown, ...]] = {
-    "camera": (
-        Shown("fps", "", "fps"),
-        Shown("luma_mean", "brightness", "%", scale=100),
-        Shown("sharpness_ratio", "sharpness", "%", scale=100),
-        Shown("sharpness", "sharpness"),
-    ),
-    "microphone": (
-        Shown("level_dbfs", "level", "dBFS"),
-        Shown("noise_floor_dbfs", "noise floor", "dBFS"),
-        Shown("hum_db", "hum", "dB"),
-    ),
-    "speaker": (
-        Shown("volume_percent", "volume", "%"),
-        Shown("delay_ms", "delay", "ms"),
-        Shown("snr_db", "signal to noise", "dB"),
-    ),
-    "display": (
-        Shown("power", "power"),
-        Shown("active_input", "our input"),
-        Shown("width_px", "width", "px"),
-    ),
-    "panel": (Shown("pattern", "light"), Shown("button_held_s", "button held", "s")),
-    "host": (
-        Shown("cpu_percent", "CPU", "%"),
-        Shown("temperature_c", "", "°C"),
-        Shown("disk_free_percent", "disk free", "%"),
-        Shown("memory_available_percent", "memory free", "%"),
-    ),
-    "line": (
-        Shown("rtt_ms_p50", "round trip", "ms", 1),
-        Shown("interface", ""),
-        Shown("speed_mbps", "", "Mbit/s"),
-        Shown("loss_percent", "loss", "%", 1),
-    ),
-}
-"""The readings that matter to people, the most telling first."""
 
 
 def part(status: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -285,5 +178,8 @@ def event(document: Mapping[str, Any], say: Say) -> str:
 
 
 def _value(word: Any, say: Say) -> str:
-    mark = STATES.get(str(word)) or RESULTS.get(str(word)) or READINESS.get(str(word))
-    return say(mark.word).lower() if mark else str(word)
+    key = str(word)
+    mark = STATES.get(key) or RESULTS.get(key) or READINESS.get(key)
+    if mark:
+        return say(mark.word).lower()
+    return say(VALUES[key]) if key in VALUES else key

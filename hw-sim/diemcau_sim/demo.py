@@ -24,7 +24,7 @@ from typing import Any
 
 from rich.console import Console
 
-from diemcau_agent import wording
+from diemcau_agent import marks, wording
 from diemcau_agent.cli import system_language
 from diemcau_agent.codes import CODES
 from diemcau_agent.control_client import ControlClient, ControlError, NoAgent
@@ -148,7 +148,7 @@ class Demo:
         for text, _ in report_lines(report, self._language):
             print(wording.printable(text))
         health = self._wire_health()
-        mark = wording.READINESS[health["readiness"]]
+        mark = marks.READINESS[health["readiness"]]
         reasons = "".join(f" {code}" for code in health["reasons"])
         print(f"{say('On the wire')}: {mark.symbol} {say(mark.word)} ({health['readiness']}{reasons})")
         return report["result"] == "passed" and health["readiness"] == "ready"
@@ -255,7 +255,7 @@ class Demo:
 
 def _known(status: dict[str, Any]) -> bool:
     """Every part has been looked at, and the broker knows of it."""
-    return wording.readiness(status) != "unknown" and wording.connection(status) == wording.ONLINE
+    return wording.readiness(status) != "unknown" and wording.connection(status) == marks.ONLINE
 
 
 def without_links(svg: str) -> str:

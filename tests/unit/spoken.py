@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import cast, get_args
 
-from diemcau_agent import model, room, wording
+from diemcau_agent import marks, model, room
 from diemcau_agent.codes import CODES
 from diemcau_agent.selftest.plan import CHECKS
 
@@ -47,17 +47,17 @@ def tabled() -> set[str]:
     """Messages that stand in a table of words, of states, readings, steps or codes."""
     told = {text for code in CODES.values() for text in (code.cause, code.remedy)}
     told |= {text for check in CHECKS.values() for text in (check.title, check.expected)}
-    for name, value in vars(wording).items():
+    for name, value in vars(marks).items():
         told |= set() if name.startswith("_") else set(_words(value))
     return told | set(room.WORDS.values()) | set(get_args(model.Scope))
 
 
 def _words(value: object) -> Iterator[str]:
-    """Of the tables in wording.py: marks, readings' labels, and words by key."""
+    """Of the tables in marks.py: marks, readings' labels, and words by key."""
     match value:
-        case wording.Mark(word=word):
+        case marks.Mark(word=word):
             yield word
-        case wording.Shown(label=label) if label:
+        case marks.Shown(label=label) if label:
             yield label
         case tuple():
             for item in cast("tuple[object, ...]", value):

@@ -9,14 +9,14 @@ from io import StringIO
 from typing import Any
 
 import pytest
-from fake_control_room import TIME, judged, report, status
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from diemcau_agent import wording
+from diemcau_agent import marks
 from diemcau_agent.screen import MIN_HEIGHT, MIN_WIDTH, Hint, render
+from fake_control_room import TIME, judged, report, status
 
 HANOI = timezone(timedelta(hours=7))
 HINTS = [
@@ -88,24 +88,24 @@ def test_it_fills_the_terminal_and_never_more(
 
 def test_at_80_by_24_every_part_the_report_and_the_newest_event_are_seen() -> None:
     drawn = text(troubled())
-    for name in wording.PARTS:
-        assert f" {wording.PART_NAMES[name]} " in drawn
+    for name in marks.PARTS:
+        assert f" {marks.PART_NAMES[name]} " in drawn
     assert "✗ failed" in drawn
     assert "Sound loop" in drawn
     assert "Unmute" in drawn or "unmute" in drawn
     assert "ok → degraded" in drawn
 
 
-@pytest.mark.parametrize("state", list(wording.STATES))
+@pytest.mark.parametrize("state", list(marks.STATES))
 def test_a_state_is_told_without_its_colour(state: str) -> None:
     row = next(line for line in lines(status("degraded", camera=judged(state))) if " camera " in line)
-    assert f"{wording.STATES[state].symbol} {wording.STATES[state].word}" in row
-    others = [mark.symbol for name, mark in wording.STATES.items() if name != state]
+    assert f"{marks.STATES[state].symbol} {marks.STATES[state].word}" in row
+    others = [mark.symbol for name, mark in marks.STATES.items() if name != state]
     assert not any(symbol in row for symbol in others)
 
 
-@pytest.mark.parametrize(("readiness", "mark"), list(wording.READINESS.items()))
-def test_readiness_is_big_and_told_without_its_colour(readiness: str, mark: wording.Mark) -> None:
+@pytest.mark.parametrize(("readiness", "mark"), list(marks.READINESS.items()))
+def test_readiness_is_big_and_told_without_its_colour(readiness: str, mark: marks.Mark) -> None:
     assert f"{mark.symbol}  {' '.join(mark.word)}" in lines(status(readiness))[2]
 
 
@@ -159,7 +159,7 @@ def test_the_last_report_says_what_to_do() -> None:
     shown["selftest"]["last"] = report("failed")
     drawn = text(shown, width=160, zone=HANOI)
     assert "quick · ✗ failed · 4.2 s · 14:30:00" in drawn
-    assert "→ The microphone is muted." in drawn
+    assert "→ Press the microphone's mute button" in drawn
 
 
 def test_events_come_newest_first_in_the_rooms_own_time() -> None:
@@ -232,10 +232,10 @@ def table(required: dict[str, Strategy], **optional: Strategy) -> st.SearchStrat
 
 _WORDS = st.text(max_size=60)
 _READING = st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | _WORDS
-_KNOWN_READINGS = sorted({shown.reading for row in wording.READINGS.values() for shown in row})
+_KNOWN_READINGS = sorted({shown.reading for row in marks.READINGS.values() for shown in row})
 _JUDGED = table(
     {},
-    state=st.sampled_from(list(wording.STATES)) | _WORDS,
+    state=st.sampled_from(list(marks.STATES)) | _WORDS,
     code=st.none() | st.sampled_from(["camera_hung", "cable"]) | _WORDS,
     codes=st.lists(_WORDS, max_size=4),
     in_use_by=st.none() | _WORDS,
@@ -249,8 +249,8 @@ _STATUS = table(
     birth=st.none() | table({"point": _WORDS, "name": _WORDS, "place": st.lists(_WORDS, max_size=4)}),
     health=st.none()
     | table(
-        {"readiness": st.sampled_from(list(wording.READINESS)), "reasons": st.lists(_WORDS, max_size=5)},
-        devices=st.dictionaries(st.sampled_from(wording.PARTS[:5]), _JUDGED),
+        {"readiness": st.sampled_from(list(marks.READINESS)), "reasons": st.lists(_WORDS, max_size=5)},
+        devices=st.dictionaries(st.sampled_from(marks.PARTS[:5]), _JUDGED),
         host=_JUDGED,
         line=_JUDGED,
     ),
