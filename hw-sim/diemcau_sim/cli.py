@@ -154,7 +154,7 @@ def _fault(options: argparse.Namespace) -> int:
         return _catalogue(options)
     if options.code not in FAULTS:
         raise UsageError(f"no fault {options.code!r}; `diemcau-sim fault` lists them")
-    faults = _world(options).ask("fault", code=options.code, on=options.switch == "on")["faults"]
+    faults = _ask(options, "fault", code=options.code, on=options.switch == "on")["faults"]
     print(f"on: {', '.join(faults) or 'nothing'}")
     return DONE
 
@@ -163,7 +163,7 @@ def _catalogue(options: argparse.Namespace) -> int:
     """Also without a room: then nothing is on."""
     broken: list[str] = []
     if options.room is not None or running():
-        broken = _world(options).ask("state")["faults"]
+        broken = _ask(options, "state")["faults"]
     device = ""
     for fault in FAULTS.values():
         if fault.device != device:
@@ -174,33 +174,41 @@ def _catalogue(options: argparse.Namespace) -> int:
 
 
 def _press(options: argparse.Namespace) -> int:
-    _world(options).ask("press", hold_s=options.hold)
+    _ask(options, "press", hold_s=options.hold)
     return DONE
 
 
 def _hold(options: argparse.Namespace) -> int:
-    _world(options).ask("hold", device=options.device, by=options.by if options.switch == "on" else None)
+    _ask(options, "hold", device=options.device, by=options.by if options.switch == "on" else None)
     return DONE
 
 
 def _reboot(options: argparse.Namespace) -> int:
-    _world(options).ask("reboot")
+    _ask(options, "reboot")
     return DONE
 
 
-def _world(options: argparse.Namespace) -> WorldClient:
-    """The running room's world. Raises UsageError where none or several run."""
+def _ask(options: argparse.Namespace, do: str, **args: Any) -> dict[str, Any]:
+    client = WorldClient(_directory(options) / SOCKET_NAME)
+    try:
+        return client.ask(do, **args)
+    finally:
+        client.close()
+
+
+def _directory(options: argparse.Namespace) -> Path:
+    """The running room's. Raises UsageError where none or several run."""
     if options.room is not None:
         if not answers(options.room):
             raise UsageError(f"no room runs in {options.room}")
-        return WorldClient(options.room / SOCKET_NAME)
+        return options.room
     found = running()
     if not found:
         raise UsageError("no room runs; start one with `diemcau-sim room`, or name its directory with --room")
     if len(found) > 1:
         names = ", ".join(str(directory) for directory in found)
         raise UsageError(f"several rooms run, name one with --room: {names}")
-    return WorldClient(found[0] / SOCKET_NAME)
+    return found[0]
 
 
 if __name__ == "__main__":

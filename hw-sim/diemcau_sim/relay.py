@@ -2,7 +2,7 @@
 
 Cut, it is a line that is dead and says nothing: connections that stand stay open and pass no byte, not
 even their end; new ones are accepted and get no answer. Restored, the standing ones go on where they
-were, as TCP does; those that came in between are reset, so that a stale CONNECT reaches no broker.
+were, as TCP does; those that came in between are ended, so that a stale CONNECT reaches no broker.
 """
 
 from __future__ import annotations
