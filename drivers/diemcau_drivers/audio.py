@@ -1,0 +1,148 @@
+"""The microphone's and speaker's device logic over an AudioBackend.
+
+Nothing is opened where a look is passive or another program holds the device so that it cannot be
+shared, and the speaker's look never plays: tones are for the self-test and for announcements. The
+mixer is no opening: it is read at each look, and a set is answered with what was read back.
+
+Raises: Busy (held by another program, no ``force``), Unsupported (the card has no such control),
+BadRequest (arguments), Absent and Broken from the backend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .arguments import Arguments, unknown_verb
+from .contract import ANNOUNCEMENTS, AudioBackend, Busy, DeviceError, Look
+
+Tell = Callable[[str, Mapping[str, Any]], None]
+
+PROBE_S = 2.0
+"""Silence is judged over 2 s."""
+LOOP_S = 2.0
+LEAD_S = 0.5
+"""The room is heard this long before the sweep: its noise is what the sweep is measured against."""
+LATEST_ARRIVAL_S = 0.5
+"""The recording is never so short that a sweep this late would be cut off."""
+MAX_S = 10.0
+GAIN_DB = (-60.0, 40.0)
+CAPABILITIES = {"microphone": ("mute", "gain"), "speaker": ("volume", "mute", "announce")}
+_CONTROLS = {"muted": "mute", "gain_db": "gain", "volume_percent": "volume"}
+
+
+def open_device(backend: AudioBackend, options: Mapping[str, Any], tell: Tell) -> Audio:
+    return Audio(backend)
+
+
+class Audio:
+    def __init__(self, backend: AudioBackend) -> None:
+        self._backend = backend
+        self._verbs: dict[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {
+            "probe": self._probe,
+            "loop": self._loop,
+            "microphone": self._microphone,
+            "speaker": self._speaker,
+            "announce": self._announce,
+        }
+
+    def handle(self, do: str, args: Mapping[str, Any]) -> Mapping[str, Any]:
+        verb = self._verbs.get(do)
+        if verb is None:
+            raise unknown_verb(do, self._verbs)
+        return verb(args)
+
+    def close(self) -> None:
+        self._backend.close()
+
+    def _probe(self, args: Mapping[str, Any]) -> Mapping[str, Any]:
+        asked = Arguments(args, "seconds", "passive")
+        seconds = asked.number("seconds", 0.1, MAX_S, PROBE_S)
+        passive = asked.flag("passive", False)
+        return {
+            "microphone": self._look("microphone", passive, seconds).to_dict(),
+            "speaker": self._look("speaker", passive, None).to_dict(),
+        }
+
+    def _look(self, device: str, passive: bool, seconds: float | None) -> Look:
+        """``seconds``: how long to listen; None for a device that nothing is heard of."""
+        try:
+            identity = self._backend.microphone() if device == "microphone" else self._backend.speaker()
+            holder = self._backend.holder(device)
+            readings = dict(self._backend.mixer(device))
+            if seconds is not None and not passive and holder is None:
+                try:
+                    readings |= self._levels(seconds)
+                except Busy as error:  # taken between the look around and the opening
+                    holder = error.in_use_by
+        except DeviceError as error:
+            return Look(error=error, capabilities=CAPABILITIES[device])
+        return Look(
+            readings=readings,
+            passive=passive or holder is not None,
+            in_use_by=holder,
+            identity=identity,
+            capabilities=_capabilities(device, readings),
+        )
+
+    def _levels(self, seconds: float) -> dict[str, Any]:
+        from .measure import sound  # numpy: 0.3 s that a passive look need not pay
+
+        return sound.levels(self._backend.record(seconds)).readings()
+
+    def _loop(self, args: Mapping[str, Any]) -> Mapping[str, Any]:
+        from .measure import signals, sound
+
+        asked = Arguments(args, "seconds", "level_dbfs", "force")
+        sweep = signals.Sweep(level_dbfs=asked.number("level_dbfs", -60.0, signals.LOUDEST_DBFS, -20.0))
+        shortest_s = LEAD_S + sweep.seconds + LATEST_ARRIVAL_S
+        seconds = asked.number("seconds", shortest_s, MAX_S, LOOP_S)
+        self._refuse_if_held(asked, "microphone", "speaker")
+        played = signals.after_silence(LEAD_S, sweep.samples)
+        return sound.hear(self._backend.play_and_record(played, seconds), sweep, LEAD_S).readings()
+
+    def _microphone(self, args: Mapping[str, Any]) -> Mapping[str, Any]:
+        asked = Arguments(args, "mute", "gain_db")
+        wanted: dict[str, Any] = {}
+        if asked.has("mute"):
+            wanted["muted"] = asked.flag("mute", False)
+        if asked.has("gain_db"):
+            wanted["gain_db"] = asked.number("gain_db", *GAIN_DB)
+        return self._set_mixer("microphone", wanted)
+
+    def _speaker(self, args: Mapping[str, Any]) -> Mapping[str, Any]:
+        asked = Arguments(args, "volume_percent", "mute")
+        wanted: dict[str, Any] = {}
+        if asked.has("volume_percent"):
+            wanted["volume_percent"] = asked.number("volume_percent", 0.0, 100.0)
+        if asked.has("mute"):
+            wanted["muted"] = asked.flag("mute", False)
+        return self._set_mixer("speaker", wanted)
+
+    def _set_mixer(self, device: str, wanted: Mapping[str, Any]) -> Mapping[str, Any]:
+        if wanted:
+            self._backend.set_mixer(device, **wanted)
+        return self._backend.mixer(device)
+
+    def _announce(self, args: Mapping[str, Any]) -> Mapping[str, Any]:
+        from .measure import signals
+
+        asked = Arguments(args, "name", "force")
+        name = asked.choice("name", ANNOUNCEMENTS)
+        self._refuse_if_held(asked, "speaker")
+        samples = signals.announcement(name)
+        self._backend.play(samples)
+        return {"name": name, "seconds": samples.size / signals.RATE_HZ}
+
+    def _refuse_if_held(self, asked: Arguments, *devices: str) -> None:
+        force = asked.flag("force", False)
+        for device in devices:
+            holder = self._backend.holder(device)
+            if holder is not None and not force:
+                raise Busy(f"{holder} holds the {device}", in_use_by=holder)
+
+
+def _capabilities(device: str, mixer: Mapping[str, Any]) -> tuple[str, ...]:
+    """What this card's mixer can do, and what needs no mixer."""
+    controls = {_CONTROLS[reading] for reading in mixer if reading in _CONTROLS}
+    return tuple(name for name in CAPABILITIES[device] if name in controls or name == "announce")
