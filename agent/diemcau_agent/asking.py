@@ -98,10 +98,13 @@ class Asking:
 
     def watch(self) -> int:
         def ask() -> int:
-            if self.attended and not self.as_json:
-                self._live()
-            else:
-                self._follow()
+            try:
+                if self.attended and not self.as_json:
+                    self._live()
+                else:
+                    self._follow()
+            except KeyboardInterrupt:
+                pass  # how one leaves
             return OK
 
         return self._guarded(ask)
@@ -155,7 +158,7 @@ class Asking:
         try:
             return ask()
         except KeyboardInterrupt:
-            return OK
+            return NOT
         except NoAgent as error:
             return self._wrong("no_agent", f"{say('No agent is running here')}: {error}", NO_AGENT)
         except AgentRefused as error:

@@ -132,7 +132,9 @@ def measured(values: Mapping[str, Any], say: Say) -> str:
     """All readings of a self-test's step, names as on the wire."""
     told: list[str] = []
     for name, value in values.items():
-        if isinstance(value, float):
+        if value is None:
+            text = "–"
+        elif isinstance(value, float):
             text = number(value, 0 if abs(value) >= 100 or value.is_integer() else 2, say)
         else:
             text = str(value).lower() if isinstance(value, bool) else str(value)
