@@ -76,7 +76,7 @@ def _more(step: Mapping[str, Any], say: Say, language: str) -> Iterable[str]:
     code = step.get("code")
     if code:
         yield f"{wording.cause(str(code), say)} ({code})"
-    yield f"{say('expected')}: {step.get('expected')}"
+    yield f"{say('expected')}: {wording.expected(step, say)}"
     remedy: Mapping[str, str] = step.get("remedy") or {}
     if remedy.get(language):
         yield f"→ {remedy[language]}"

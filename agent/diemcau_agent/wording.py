@@ -6,9 +6,11 @@ through ``say`` (:func:`speaking`), a translator for one language.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, tzinfo
 from functools import partial
+from string import Formatter
 from typing import Any
 
 from .codes import CODES
@@ -94,6 +96,21 @@ def remedy(code: str, say: Say) -> str:
 def step_title(name: str, say: Say) -> str:
     """A self-test step's title; its name where a newer agent knows more steps than this program."""
     return say(CHECKS[name].title) if name in CHECKS else name
+
+
+def expected(step: Mapping[str, Any], say: Say) -> str:
+    """What a step expected. A report has it in English with the room's own numbers filled in: they are
+    found by the step's template and put into its translation."""
+    told, check = str(step.get("expected", "")), CHECKS.get(str(step.get("name")))
+    if check is None:
+        return told
+    template = list(Formatter().parse(check.expected))
+    pattern = "".join(re.escape(text) + (f"(?P<{name}>.+?)" if name else "") for text, name, *_ in template)
+    found = re.fullmatch(pattern, told)
+    if found is None:
+        return told
+    parts = Formatter().parse(say(check.expected))
+    return "".join(text + (found[name] if name else "") for text, name, *_ in parts)
 
 
 def in_use(by: str, say: Say) -> str:

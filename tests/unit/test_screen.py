@@ -14,8 +14,11 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from diemcau_agent import marks
+from diemcau_agent import marks, wording
 from diemcau_agent.screen import MIN_HEIGHT, MIN_WIDTH, Hint, render
+from diemcau_agent.selftest.plan import CHECKS
+from diemcau_agent.text import expectation
+from diemcau_agent.thresholds import Baseline
 from fake_control_room import TIME, judged, report, status
 
 HANOI = timezone(timedelta(hours=7))
@@ -207,6 +210,20 @@ def test_a_name_cannot_move_the_cursor_or_colour_the_screen() -> None:
     assert len(drawn) == MIN_HEIGHT
     assert all(line.isprintable() for line in drawn)
     assert "red next tab" in drawn[0]
+
+
+@pytest.mark.parametrize("name", sorted(CHECKS))
+@pytest.mark.parametrize("language", ["en", "vi"])
+def test_what_a_step_expected_is_told_with_the_rooms_numbers(name: str, language: str) -> None:
+    baseline = Baseline(time=TIME, readings={"camera": {"sharpness": 812.0}})
+    step = {"name": name, "expected": expectation(CHECKS[name].expected, "en", baseline)}
+    told = wording.expected(step, wording.speaking(language))
+    assert told == expectation(CHECKS[name].expected, language, baseline)
+
+
+def test_an_expectation_of_another_version_stays_as_it_came() -> None:
+    assert wording.expected({"name": "sound_loop", "expected": "bells"}, wording.speaking("vi")) == "bells"
+    assert wording.expected({"name": "smell", "expected": "roses"}, wording.speaking("vi")) == "roses"
 
 
 def test_a_switch_that_is_on_is_marked_without_its_colour() -> None:
