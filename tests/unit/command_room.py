@@ -175,9 +175,13 @@ class Room:
         return self.last
 
     async def idle(self) -> None:
-        """Until no command runs and every reply has left."""
-        while self.dispatcher._running:
-            await asyncio.wait(set(self.dispatcher._running.values()), timeout=10)
+        """Until no command runs and every reply has left; 10 s at most."""
+        await until(lambda: not self.dispatcher._running)
+        await self.dispatcher._replies.told()
+
+    async def replied(self) -> None:
+        """Until what was accepted has begun, and every reply has left."""
+        await settle()
         await self.dispatcher._replies.told()
 
     @property
@@ -235,6 +239,15 @@ class Room:
         if self.adopts:
             self.settings = changed
         return self.adopts
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what other threads have a part in; 10 s at most."""
+    for _ in range(2000):
+        if condition():
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("it never came to that")
 
 
 def judged(state: Any, code: str | None = None) -> Judged:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from command_room import ISS, NONCE, POINT, Room, settings
 from hypothesis import given
 from hypothesis import strategies as st
 
+from command_room import ISS, NONCE, POINT, Room, settings
 from diemcau_agent.commands.claims import ANSWERABLE_BYTES, MAX_BYTES, Letter, claims, read
 from diemcau_agent.commands.outcome import Refusal, Refused, Unanswerable
 from diemcau_agent.commands.signature import Unsigned, verifier
@@ -53,7 +53,7 @@ async def busy(room: Room) -> None:
     room.workers.answers["camera", "set"] = wait
     await room.send("camera", {"zoom": 2}, id="first-zoom")
     await room.send("camera", {"zoom": 3})
-    await room.dispatcher._replies.told()
+    await room.replied()
     gate.set()
 
 
@@ -131,7 +131,7 @@ def test_the_table_has_every_code_of_the_wire() -> None:
 @pytest.mark.parametrize(("code", "act"), [pytest.param(c, a, id=f"{c} {n}".strip()) for c, n, a in REFUSED])
 async def test_a_refusal_is_answered_with_its_code_and_does_nothing(room: Room, code: str, act: Act) -> None:
     await act(room)
-    await room.dispatcher._replies.told()
+    await room.replied()
     refusals = [reply for reply in room.answers if reply.state == "refused"]
     assert [reply.code for reply in refusals] == [code]
     assert refusals[0].detail
@@ -178,7 +178,7 @@ UNANSWERABLE = {
 @pytest.mark.parametrize("payload", [pytest.param(value, id=key) for key, value in UNANSWERABLE.items()])
 async def test_what_names_no_sender_is_counted_and_not_answered(room: Room, payload: bytes) -> None:
     await room.dispatcher.receive(TOPIC, payload, False)
-    await room.dispatcher._replies.told()
+    await room.replied()
     assert room.replies == []
     assert await room.refused() == {"malformed": 1}
 

@@ -207,18 +207,18 @@ class Dispatcher:
             raise
         task = asyncio.create_task(self._carry_out(order), name=f"command {claim.verb} {claim.id}")
         self._running[claim.id] = task
+        task.add_done_callback(lambda _: self._ended(claim))  # even of one cancelled before it began
+
+    def _ended(self, claim: Claims) -> None:
+        self._release(claim)
+        del self._running[claim.id]
 
     async def _carry_out(self, order: Order) -> None:
         claim = order.call.claims
         self._replies.say(claim, "accepted")
-        try:
-            try:
-                ending = await self._run(order)
-            finally:
-                self._release(claim)
-            await self._finish(claim, ending, _device(order))
-        finally:
-            del self._running[claim.id]
+        ending = await self._run(order)
+        self._release(claim)
+        await self._finish(claim, ending, _device(order))
 
     async def _run(self, order: Order) -> Ending:
         verb, claim = order.verb, order.call.claims
