@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from .clock import Clock
+from .clock import Clock, wait
 from .config import Settings
 from .model import Status, encode
 from .mqtt import Address, ConnectFailed, Connection, ConnectionLost, Message, Refused, Tls, Will
@@ -125,13 +125,7 @@ class Broker:
                 return
             turn = 0 if self.trouble is None else turn + 1
             self._hurry.clear()
-            sleeping = asyncio.ensure_future(self._clock.sleep(wait_s))
-            hurrying = asyncio.ensure_future(self._hurry.wait())
-            try:
-                await asyncio.wait({sleeping, hurrying}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                sleeping.cancel()
-                hurrying.cancel()
+            await wait(self._clock, self._hurry, wait_s)
 
     def hurry(self) -> None:
         """A link came up: try at once."""

@@ -49,6 +49,20 @@ class SystemClock:
         await asyncio.sleep(seconds)
 
 
+async def wait(clock: Clock, event: asyncio.Event, timeout_s: float | None) -> bool:
+    """Wait for ``event``, at most ``timeout_s`` of ``clock``'s time (None: for ever); whether it came."""
+    if timeout_s is None:
+        return await event.wait()
+    sleeping = asyncio.ensure_future(clock.sleep(timeout_s))
+    waiting = asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait({sleeping, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        sleeping.cancel()
+        waiting.cancel()
+    return event.is_set()
+
+
 class _Timex(ctypes.Structure):
     # struct timex of adjtimex(2); only ``status`` is read, the rest is room for the kernel to write.
     _fields_ = (

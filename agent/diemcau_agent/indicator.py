@@ -7,7 +7,7 @@ import logging
 
 from diemcau_drivers.contract import DeviceError
 
-from .clock import Clock
+from .clock import Clock, wait
 from .model import Readiness
 from .text import translate
 from .worker import Ask
@@ -69,11 +69,7 @@ class Indicator:
         while self._lights:
             if self.pattern != self._shown:
                 await self._light(self.pattern)
-            try:
-                async with asyncio.timeout(RETRY_S):
-                    await self._changed.wait()
-            except TimeoutError:
-                pass
+            await wait(self._clock, self._changed, RETRY_S if self.pattern != self._shown else None)
             self._changed.clear()
         await asyncio.Event().wait()
 

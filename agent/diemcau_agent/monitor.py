@@ -12,7 +12,7 @@ from diemcau_drivers.contract import DeviceError, Look
 
 from . import judges
 from .book import HealthBook
-from .clock import Clock
+from .clock import Clock, wait
 from .codes import CODES
 from .config import Settings
 from .health import Observation
@@ -186,13 +186,7 @@ class Monitor:
                 pause_s = CONFIRM_S
             else:
                 pause_s = rest_s * random.uniform(0.95, 1.0)
-            sleeping = asyncio.ensure_future(self._clock.sleep(pause_s))
-            waking = asyncio.ensure_future(wake.wait())
-            try:
-                await asyncio.wait({sleeping, waking}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                sleeping.cancel()
-                waking.cancel()
+            await wait(self._clock, wake, pause_s)
 
     def _gone(self, process: str) -> bool:
         """Presence says that nothing of this process is there: no need to open anything."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .broker import Broker
-from .clock import Clock
+from .clock import Clock, wait
 from .database import DatabaseError
 from .model import Event, Telemetry, encode
 from .mqtt import Connection
@@ -161,11 +161,7 @@ class Heartbeat:
     async def run(self) -> None:
         while True:
             pause_s = None if self._period_s is None else self._period_s * random.uniform(0.9, 1.0)
-            try:
-                async with asyncio.timeout(pause_s):
-                    await self._changed.wait()
+            if await wait(self._clock, self._changed, pause_s):
                 await self._clock.sleep(COALESCE_S)
-            except TimeoutError:
-                pass
             self._changed.clear()
             await self._broker.publish(self._name, self._document(), retain=True)

@@ -79,6 +79,7 @@ class Worker:
         self._child: Child | None = None
         self._stuck: Child | None = None
         self._failures = 0
+        self._cause: type[DeviceError] = Crashed
         self._not_before = 0.0
         self._reapers: set[asyncio.Task[bool]] = set()
 
@@ -103,7 +104,7 @@ class Worker:
                     answer = await child.call(do, args or {})
             except TimeoutError:
                 await self._kill(child)
-                self._failed(delay=False)
+                self._failed(Hung)
                 raise Hung(f"{self.process} {do}: no answer by the deadline") from None
             except (ConnectionError, pipe.FramingError) as error:
                 await self._kill(child)
@@ -163,7 +164,7 @@ class Worker:
             await self._retire(self._child)
         wait_s = self._not_before - self._clock.monotonic()
         if wait_s > 0:
-            raise Crashed(f"{self.process}: respawn in {wait_s:.1f} s after {self._failures} failures")
+            raise self._cause(f"{self.process}: respawn in {wait_s:.1f} s after {self._failures} failures")
         try:
             self._child = child = await Child.spawn([*self._command, self.process], self._listener)
         except OSError as error:
@@ -174,7 +175,7 @@ class Worker:
                 await child.greet(self.backend, self._options)
         except TimeoutError:
             await self._kill(child)
-            self._failed()
+            self._failed(Hung)
             raise Hung(f"{self.process}: did not start in {START_S:g} s") from None
         except (ConnectionError, pipe.FramingError) as error:
             await self._kill(child)
@@ -203,13 +204,14 @@ class Worker:
             self._failed()
             raise Stuck(f"{self.process}: pid {child.pid} does not end on SIGKILL")
 
-    def _failed(self, *, delay: bool = True) -> None:
+    def _failed(self, cause: type[DeviceError] = Crashed) -> None:
         """Count a failure; the first is retried at once, then 1 s, 2 s, 4 s ... 30 s, jittered.
 
         A hang has cost its deadline already, so it waits no longer on top until the third in a row.
         """
         self._failures += 1
-        step = self._failures - (2 if delay else 4)
+        self._cause = cause
+        step = self._failures - (4 if cause is Hung else 2)
         pause_s = 0.0 if step < 0 else min(BACKOFF_CAP_S, 2.0**step) * random.uniform(0.5, 1.0)
         self._not_before = self._clock.monotonic() + pause_s
 

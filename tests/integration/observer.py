@@ -25,6 +25,10 @@ class Heard:
     at_s: float
 
     @property
+    def point(self) -> str:
+        return self.topic.split("/")[3]
+
+    @property
     def name(self) -> str:
         """The topic below the point, e.g. ``health`` or ``reply/op-1``."""
         return "/".join(self.topic.split("/")[4:])
@@ -37,7 +41,7 @@ class Observer:
         self._ready = threading.Event()
         self.client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
         self.client.on_message = self._take
-        self.client.on_subscribe = lambda *_: self._ready.set()
+        self.client.on_subscribe = self._subscribed
         parts = urlsplit(url)
         self.client.connect(parts.hostname or "", parts.port or 1883)
         self.client.subscribe(topic, options=SubscribeOptions(qos=1))
@@ -51,10 +55,13 @@ class Observer:
         self.client.disconnect()
         self.client.loop_stop()
 
+    def _subscribed(self, *_: object) -> None:
+        self._ready.set()
+
     def _take(self, client: Client, userdata: Any, message: MQTTMessage) -> None:
         try:
             document = json.loads(message.payload)
-        except ValueError:
+        except (ValueError, RecursionError):
             document = message.payload
         with self._lock:
             self._heard.append(Heard(message.topic, document, message.retain, time.monotonic()))
@@ -63,9 +70,7 @@ class Observer:
         with self._lock:
             heard = list(self._heard)
         return [
-            entry
-            for entry in heard
-            if (name is None or entry.name == name) and (point is None or f"/point/{point}/" in entry.topic)
+            entry for entry in heard if (name is None or entry.name == name) and point in (None, entry.point)
         ]
 
     async def until(self, wanted: Callable[[Heard], bool], timeout_s: float = 10.0) -> Heard:

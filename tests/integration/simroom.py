@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,7 @@ def settings_of(directory: Path, url: str, **more: Any) -> Settings:
 
 
 @asynccontextmanager
-async def living(directory: Path, url: str, **more: Any) -> AsyncIterator[SimRoom]:
+async def living(directory: Path, url: str, **more: Any) -> AsyncGenerator[SimRoom]:
     """A room that is online and has looked at everything once."""
     clock = FakeClock()
     world = World()

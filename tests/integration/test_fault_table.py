@@ -115,17 +115,11 @@ async def test_the_wire_tells_what_the_book_knows(room: SimRoom, observer: Obser
     await room.until_code("camera", "frame_black", PERIOD_S)
     await room.live(1)
     heard = await observer.until(
-        lambda h: (
-            h.name == "health"
-            and h.document["point"] == room.point
-            and h.document["reasons"] == ["frame_black"]
-        )
+        lambda h: h.name == "health" and h.point == room.point and h.document["reasons"] == ["frame_black"]
     )
     assert heard.document["readiness"] == "not_ready"
     assert heard.document["devices"]["camera"]["code"] == "frame_black"
     event = await observer.until(
-        lambda h: (
-            h.name == "event" and h.document["point"] == room.point and h.document["code"] == "frame_black"
-        )
+        lambda h: h.name == "event" and h.point == room.point and h.document["code"] == "frame_black"
     )
     assert (event.document["from"], event.document["to"]) == ("ok", "failed")
