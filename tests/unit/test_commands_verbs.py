@@ -199,10 +199,12 @@ async def test_a_snapshot_that_is_none_or_too_large_fails(room: Room, answer: di
 async def test_force_goes_on_to_the_device(room: Room) -> None:
     await room.order("camera", {"zoom": 2, "force": True})
     await room.order("speaker", {"announce": "here", "force": True})
+    await room.order("display", {"card": "bars", "force": True})
     assert room.workers.asked == [
         ("camera", "set", {"zoom": 2, "force": True}),
         ("audio", "speaker", {}),
         ("audio", "announce", {"name": "here", "force": True}),
+        ("display", "set", {"card": "bars", "force": True}),
     ]
 
 

@@ -25,7 +25,7 @@ class DisplayArgs(GroupArgs, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         | None
     ) = None
     brightness_percent: Annotated[float, Meta(ge=0, le=100)] | None = None
-    message: Annotated[str, Meta(max_length=200, description="text of at most 200 characters")] | None = None
+    message: Annotated[str, Meta(max_length=300, description="text of at most 300 characters")] | None = None
     card: Literal["bars", "grid", "off"] | None = None
     """contract.TEST_CARDS"""
     force: bool = False
@@ -48,4 +48,5 @@ class Display(Verb[DisplayArgs]):
             raise Refused("bad_args", f"args: got none, expected any of {', '.join(_ASKED)}")
 
     async def run(self, call: Call, args: DisplayArgs) -> Done:
-        return Done(await call.context.workers.ask("display", "set", given(args, *_ASKED)))
+        force = {"force": True} if args.force else {}
+        return Done(await call.context.workers.ask("display", "set", given(args, *_ASKED) | force))
