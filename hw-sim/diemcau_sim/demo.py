@@ -62,6 +62,7 @@ WIRE_S = 10.0
 PRESS_S = 0.2
 HOLD_S = 3.0
 _POLL_S = 0.25
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SOUND_PROGRAMS = ("pipewire", "wireplumber", "pipewire-pulse", "pactl", "parec", "pacat", "dbus-daemon")
 
 
@@ -74,8 +75,6 @@ def run(options: argparse.Namespace) -> int:
     if not (options.once or options.picture or (sys.stdin.isatty() and sys.stdout.isatty())):
         print("diemcau-sim demo: no terminal here; --once needs none", file=sys.stderr)
         return 2
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
     try:
         with opened(options.sound or _sound(), language) as demo:
             if options.once:
@@ -115,13 +114,17 @@ def opened(sound: Sound, language: str) -> Generator[Demo]:
     """Broker and room, up and ready; afterwards nothing of them is left, however it ends."""
     directory = rooms_directory() / f"demo-{os.getpid()}"
     with ExitStack() as stack:
+        for number in _ENDING:
+            stack.callback(signal.signal, number, signal.getsignal(number))
+            signal.signal(number, signal.default_int_handler)
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
-        # Taking down ends by itself in time: a second Ctrl-C must not leave half of it behind.
-        stack.callback(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT))
-        broker = stack.enter_context(PrivateMosquitto())
+        broker = PrivateMosquitto()
+        stack.callback(broker.close)
+        broker.start()
         room = Room(POINT, broker.url, directory, sound=sound, extra_config={**PLACE, "language": language})
         stack.callback(room.stop)
-        stack.callback(signal.signal, signal.SIGINT, signal.SIG_IGN)
+        for number in _ENDING:  # taking down ends in time by itself: nothing must cut it short
+            stack.callback(signal.signal, number, signal.SIG_IGN)
         print(f"broker {broker.url}, room {directory}, sound: {sound}", flush=True)
         room.start()
         if not room.wait_ready(READY_S):
