@@ -21,11 +21,10 @@ from urllib.parse import urlsplit
 
 import processes
 from budgets import Row, percentile, table
-from ears import Ears
-from kit import Kit
-
 from diemcau_agent.config import Probe
 from diemcau_sim.mosquitto import PrivateMosquitto
+from ears import Ears
+from kit import Kit
 
 FLOOR = Path(__file__).with_name("floor.py")
 REAL = Probe()

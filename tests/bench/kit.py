@@ -13,10 +13,9 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
-from ears import Ears, Heard
-
 from diemcau_sim.server import WorldServer
 from diemcau_sim.world import World
+from ears import Ears, Heard
 
 AGENT = str(Path(sys.executable).parent / "diemcau-agent")
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import processes
 import pytest
+
+import processes
 from budgets import Row, percentile, table
 
 BURN = "import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass\n"
