@@ -59,18 +59,19 @@ class FakeSysfs:
         self.write(f"sys/class/video4linux/v4l-subdev{number}/name", f"{name}\n")
 
     def sound_card(
-        self, number: int, card_id: str, line: str, directions: str, interface: Path | None
+        self, number: int, card_id: str, line: str, pcms: tuple[str, ...], usb: Path | None = None
     ) -> None:
-        """``directions``: as in /proc/asound/pcm, "playback 1 : capture 1"."""
-        for path, content in (
-            ("asound/cards", f"{number:2} [{card_id:15}]: {line}\n"),
-            ("asound/pcm", f"{number:02}-00: {card_id} : {card_id} : {directions}\n"),
-        ):
-            place = self.proc / path
-            place.parent.mkdir(exist_ok=True)
-            place.write_text((place.read_text() if place.exists() else "") + content)
+        """``line``: "driver - name". ``pcms``: "pcm0p" plays, "pcm0c" captures. ``usb``: its interface."""
+        listing = self.proc / "asound/cards"
+        before = listing.read_text() if listing.exists() else ""
+        self.write("proc/asound/cards", f"{before}{number:2} [{card_id:15}]: {line}\n      {line} at usb\n")
         self.write(f"proc/asound/card{number}/id", f"{card_id}\n")
-        self.link(f"sys/class/sound/card{number}/device", interface or self.sys / "devices")
+        for pcm in pcms:
+            self.write(f"proc/asound/card{number}/{pcm}/info", "")
+        if usb is not None:
+            ids = [(usb.parent / name).read_text().strip() for name in ("idVendor", "idProduct")]
+            self.write(f"proc/asound/card{number}/usbid", ":".join(ids) + "\n")
+        self.link(f"sys/class/sound/card{number}/device", usb or self.sys / "devices")
 
     def connector(self, name: str, status: str, edid: bytes = b"") -> None:
         self.write(f"sys/class/drm/{name}/status", f"{status}\n")

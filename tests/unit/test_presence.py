@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -27,9 +27,9 @@ def present(kernel: FakeSysfs, **options: Any) -> dict[str, bool | None]:
 
 def furnish(kernel: FakeSysfs) -> None:
     kernel.usb_camera(0, "HD Webcam", "046d:0825", "1-1.2")
-    kernel.sound_card(0, "vc4hdmi0", "vc4-hdmi - vc4-hdmi-0", "playback 1", None)
+    kernel.sound_card(0, "vc4hdmi0", "vc4-hdmi - vc4-hdmi-0", ("pcm0p",))
     microphone = kernel.usb_device("1-1.3", "0d8c:0014")
-    kernel.sound_card(1, "Device", "USB-Audio - USB Audio Device", "playback 1 : capture 1", microphone)
+    kernel.sound_card(1, "Device", "USB-Audio - USB Audio Device", ("pcm0p", "pcm0c"), microphone)
     kernel.connector("card1-HDMI-A-1", "connected", edid_block())
     kernel.write("dev/gpiochip0", "")
 
@@ -68,7 +68,7 @@ def test_a_csi_sensor_is_a_camera_and_a_codec_is_not(kernel: FakeSysfs) -> None:
         ("usb:0d8c:0014:1-1.4", False),
         ("usb:046d:0825", False),
         ("Device", True),
-        ("USB Audio", True),
+        ("USB Audio Device", True),
         ("diemcau_microphone", None),
     ],
 )
@@ -80,7 +80,7 @@ def test_the_configured_microphone_is_the_one_that_counts(
 
 
 def test_a_card_that_only_plays_is_no_microphone(kernel: FakeSysfs) -> None:
-    kernel.sound_card(0, "vc4hdmi0", "vc4-hdmi - vc4-hdmi-0", "playback 1", None)
+    kernel.sound_card(0, "vc4hdmi0", "vc4-hdmi - vc4-hdmi-0", ("pcm0p",))
     assert present(kernel)["microphone"] is False
     assert present(kernel)["speaker"] is True
     assert present(kernel, audio={"microphone": "vc4hdmi0"})["microphone"] is None
@@ -103,7 +103,7 @@ def test_no_device_is_opened(kernel: FakeSysfs, monkeypatch: pytest.MonkeyPatch)
 
     def watched(path: Path, *args: Any, **kwargs: Any) -> object:
         opened.append(str(path))
-        return real_open(path, *args, **kwargs)
+        return cast("object", real_open(path, *args, **kwargs))
 
     monkeypatch.setattr("io.open", watched)
     present(kernel)

@@ -6,15 +6,11 @@ Options, each with a table as in the configuration, all of them optional: ``came
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from . import connectors, videonodes
-
-PCM_CARD = re.compile(r"(?P<card>\d+)-\d+:")
-USB_WANTED = re.compile(r"usb:(?P<id>[0-9a-fA-F]{4}:[0-9a-fA-F]{4})(:(?P<port>.+))?")
+from . import connectors, soundcards, videonodes
 
 
 class SysfsPresence:
@@ -24,13 +20,13 @@ class SysfsPresence:
         self._camera: str | None = _table(options, "camera").get("identity")
         self._sound = _table(options, "audio")
         self._connector: str | None = _table(options, "display").get("connector")
-        self._sys, self._proc, self._dev = root / "sys", root / "proc", root / "dev"
+        self._root, self._sys, self._dev = root, root / "sys", root / "dev"
 
     def present(self) -> Mapping[str, bool | None]:
         return {
             "camera": self._camera_present(),
-            "microphone": self._card_present(self._sound.get("microphone"), "capture"),
-            "speaker": self._card_present(self._sound.get("speaker"), "playback"),
+            "microphone": self._card_present("microphone"),
+            "speaker": self._card_present("speaker"),
             "display": self._display_present(),
             "panel": any(self._dev.glob("gpiochip*")),
         }
@@ -43,35 +39,18 @@ class SysfsPresence:
         found = connectors.connector(self._connector, self._sys)
         return None if found is None else found.connected
 
-    def _card_present(self, wanted: str | None, direction: str) -> bool | None:
-        """Whether ALSA has a card, of that identity where one is wanted, that can capture or play back.
+    def _card_present(self, device: str) -> bool | None:
+        """Whether ALSA has a card, of that identity where one is wanted, that can be a ``device``.
 
         None where ALSA is not there at all, and for a name that is no card's: a sound server's own.
         """
-        try:
-            lines = (self._proc / "asound/pcm").read_text().splitlines()
-        except OSError:
+        if not (self._root / "proc/asound/cards").exists():
             return None
-        matched = [PCM_CARD.match(line) for line in lines if direction in line]
-        able = {int(match["card"]) for match in matched if match}
-        if wanted is None:
-            return bool(able)
-        usb = USB_WANTED.fullmatch(wanted)
-        if usb is not None:
-            return any(self._is_usb(card, usb["id"].lower(), usb["port"]) for card in able)
-        return True if any(wanted in self._card_names(card) for card in able) else None
-
-    def _is_usb(self, card: int, usb_id: str, port: str | None) -> bool:
-        identity = videonodes.usb_identity(self._sys / f"class/sound/card{card}/device")
-        if identity is None:
-            return False
-        return identity == f"{usb_id}:{port}" if port else identity.startswith(f"{usb_id}:")
-
-    def _card_names(self, card: int) -> str:
-        """The card's id and its line of /proc/asound/cards."""
-        listed = videonodes.text(self._proc / "asound/cards") or ""
-        line = next((line for line in listed.splitlines() if line.split()[:1] == [str(card)]), "")
-        return f"{videonodes.text(self._proc / f'asound/card{card}/id') or ''} {line}"
+        wanted = soundcards.Wanted.parse(self._sound.get(device))
+        able = [card for card in soundcards.cards(self._root) if card.pcm(device) is not None]
+        if any(wanted.is_card(card) for card in able):
+            return True
+        return False if wanted.name is None else None
 
 
 def _table(options: Mapping[str, Any], name: str) -> Mapping[str, Any]:

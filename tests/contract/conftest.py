@@ -1,0 +1,41 @@
+"""One suite a device, over every backend there is (backends.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backends import ROWS, Row
+from diemcau_sim.server import serving
+from diemcau_sim.world import World
+from rigs import Rig, build
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What has not been run is said, not skipped in silence."""
+    for row in ROWS:
+        if row.not_run is not None:
+            terminalreporter.write_line(f"not run here: {row.not_run}")
+
+
+@pytest.fixture
+def rig(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+    """The backend of the row that the test is parametrised with (``indirect``)."""
+    row: Row = request.param
+    rig = build(row, tmp_path, monkeypatch)
+    yield rig
+    rig.end()
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def world_socket(world: World, tmp_path: Path) -> Iterator[Path]:
+    """The path at which ``world`` is served."""
+    with serving(world, tmp_path / "world.sock") as server:
+        yield server.path
