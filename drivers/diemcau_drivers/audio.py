@@ -10,6 +10,7 @@ BadRequest (arguments), Absent and Broken from the backend.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -32,6 +33,8 @@ _CONTROLS = {"muted": "mute", "gain_db": "gain", "volume_percent": "volume"}
 
 
 def open_device(backend: AudioBackend, options: Mapping[str, Any], tell: Tell) -> Audio:
+    # numpy comes later: its OpenBLAS would start a thread a core, for products that are not asked of it.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     return Audio(backend)
 
 

@@ -127,8 +127,9 @@ def controls(listing: str, device: str) -> Iterable[Control]:
     direction = _DIRECTION[device]
     letter = direction[0].lower()
     heads = list(_CONTROL.finditer(listing))
-    for head, following in zip(heads, [*heads[1:], None], strict=True):
-        body = listing[head.end() : None if following is None else following.start()]
+    ends = [head.start() for head in heads[1:]] + [len(listing)]
+    for head, end in zip(heads, ends, strict=False):
+        body = listing[head.end() : end]
         capabilities = re.search(r"Capabilities:(.*)", body)
         words = set(capabilities[1].split()) if capabilities else set[str]()
         volume = {f"{letter}volume", f"{letter}volume-joined", "volume", "volume-joined"} & words

@@ -139,11 +139,13 @@ def _pactl(*arguments: str) -> str:
             timeout=PACTL_DEADLINE_S,
             env={**os.environ, "LC_ALL": "C.UTF-8"},
         )
+    except FileNotFoundError as error:
+        raise NoServer("pactl is not installed") from error
     except subprocess.TimeoutExpired as error:
-        raise Broken(
-            f"the sound server does not answer {' '.join(command)} in {PACTL_DEADLINE_S:g} s"
-        ) from error
+        raise Broken(f"{' '.join(command)}: no answer in {PACTL_DEADLINE_S:g} s") from error
     except subprocess.CalledProcessError as error:
         detail = str(error.stderr).strip().partition("\n")[0]
+        if detail.startswith("Connection failure"):
+            raise NoServer(detail) from error
         raise Broken(f"{' '.join(command)}: {detail or error.returncode}") from error
     return done.stdout
