@@ -48,7 +48,7 @@ def test_a_real_device_runs_where_there_is_one_and_is_named_where_there_is_none(
 
 @pytest.mark.parametrize("process", PROCESSES)
 def test_every_process_has_its_suite_and_that_runs_each_backend(process: str) -> None:
-    suite = Path(__file__).with_name(f"test_{process}.py").read_text()
+    suite = "".join(path.read_text() for path in Path(__file__).parent.glob(f"test_{process}*.py"))
     takes_the_list = any(f'{chosen}("{process}")' in suite for chosen in ("rows", "arranged"))
     assert takes_the_list or all(f'"{row.backend}"' in suite for row in rows(process))
 

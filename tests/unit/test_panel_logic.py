@@ -1,9 +1,9 @@
-"""The panel's device logic on a clock that the test holds: button events, light patterns, wake-ups."""
+"""The panel's device logic on a clock that the test holds: button events, probes, the thread."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -13,80 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from diemcau_drivers import lights
-from diemcau_drivers.contract import LIGHT_PATTERNS, Absent, BadRequest, Broken, DeviceError
-from diemcau_drivers.panel import DEBOUNCE_S, Button, Panel, open_device
-
-HOLD_S = 2.0
-
-
-class FakePanel:
-    def __init__(self) -> None:
-        self.is_pressed = False
-        self.shown: list[lights.Light] = []
-        self.fails: DeviceError | None = None
-        self.light_fails: DeviceError | None = None
-        self.closed = False
-        self.lit = threading.Event()
-        self.tell: Callable[[bool], None] = lambda pressed: None
-
-    def start(self, tell: Callable[[bool], None]) -> None:
-        if self.fails is not None:
-            raise self.fails
-        self.tell = tell
-
-    def pressed(self) -> bool:
-        if self.fails is not None:
-            raise self.fails
-        return self.is_pressed
-
-    def press(self, pressed: bool) -> None:
-        self.is_pressed = pressed
-        self.tell(pressed)
-
-    def light(self, red: float, green: float, blue: float) -> None:
-        if self.light_fails is not None:
-            raise self.light_fails
-        self.shown.append((red, green, blue))
-        self.lit.set()
-
-    def identity(self) -> Mapping[str, str]:
-        return {"gpio": "17"}
-
-    def close(self) -> None:
-        self.closed = True
-
-
-class Bench:
-    """A panel whose thread is the test: ``after`` moves the clock and does all that falls due on the way."""
-
-    def __init__(self) -> None:
-        self.now_s = 100.0
-        self.events: list[str] = []
-        self.told: list[tuple[str, Mapping[str, Any]]] = []
-        self.wakeups = 0
-        self.backend = FakePanel()
-        self.panel = Panel(self.backend, HOLD_S, self._tell, lambda: self.now_s)
-        self.backend.start(self._contact)
-        self.panel.step()
-
-    def _contact(self, pressed: bool) -> None:
-        self.panel._contact(pressed)  # what Panel.start hands to the backend
-        self.panel.step()
-
-    def _tell(self, event: str, data: Mapping[str, Any]) -> None:
-        self.events.append(event)
-        self.told.append((event, data))
-
-    def after(self, seconds: float) -> None:
-        end_s = self.now_s + seconds
-        while (wait_s := self.panel.step()) is not None and self.now_s + wait_s <= end_s:
-            self.now_s += wait_s
-            self.wakeups += 1
-        self.now_s = end_s
-        self.panel.step()
-
-    def read(self) -> Mapping[str, Any]:
-        return self.panel.handle("probe", {})["readings"]
+from diemcau_drivers.contract import Absent, BadRequest, Broken
+from diemcau_drivers.panel import DEBOUNCE_S, Button, open_device
+from panel_bench import HOLD_S, Bench, FakePanel
 
 
 @pytest.fixture
@@ -209,59 +138,6 @@ def test_asking_late_tells_the_same_as_asking_in_time(moves: list[tuple[bool, fl
             told_punctually += punctual.advance(due_s)
         now_s = end_s
     assert told_late + late.advance(now_s) == told_punctually + punctual.advance(now_s)
-
-
-def test_there_is_a_pattern_for_each_name_and_no_more() -> None:
-    assert set(lights.PATTERNS) == set(LIGHT_PATTERNS)
-
-
-def rhythm(pattern: str) -> tuple[float, ...]:
-    """Where the light changes, colour left out: what somebody who sees no colours can count."""
-    return tuple(round(length_s, 3) for length_s, _ in lights.PATTERNS[pattern])
-
-
-def test_every_blinking_pattern_has_a_rhythm_of_its_own() -> None:
-    blinking = [name for name in LIGHT_PATTERNS if len(lights.PATTERNS[name]) > 1]
-    assert len({rhythm(name) for name in blinking}) == len(blinking)
-    solid = set(LIGHT_PATTERNS) - set(blinking)
-    assert solid == {"off", "ready"}  # dark and lit: no colour is needed to tell them apart
-
-
-@pytest.mark.parametrize("pattern", LIGHT_PATTERNS)
-def test_wakeups_are_few(bench: Bench, pattern: str) -> None:
-    bench.panel.handle("lights", {"pattern": pattern})
-    bench.panel.step()
-    bench.wakeups = 0
-    bench.after(60.0)
-    per_second = bench.wakeups / 60.0
-    if pattern in ("off", "ready"):
-        assert per_second == 0
-    else:
-        assert 0 < per_second <= (10 if pattern == "identify" else 4.1)
-
-
-@given(st.sampled_from(LIGHT_PATTERNS), st.floats(0, 1e6))
-def test_the_light_never_spins_and_is_always_a_colour(pattern: str, elapsed_s: float) -> None:
-    wait_s = lights.next_change_s(pattern, elapsed_s)
-    assert wait_s is None or 0.001 <= wait_s <= 2.4
-    assert all(0.0 <= level <= 1.0 for level in lights.colour_at(pattern, elapsed_s))
-
-
-def test_degraded_blinks_amber_slowly(bench: Bench) -> None:
-    bench.panel.handle("lights", {"pattern": "degraded"})
-    bench.backend.shown.clear()
-    bench.after(3.9)
-    assert bench.backend.shown == [lights.AMBER, lights.DARK, lights.AMBER, lights.DARK]
-
-
-def test_the_same_pattern_again_keeps_its_rhythm(bench: Bench) -> None:
-    bench.panel.handle("lights", {"pattern": "degraded"})
-    bench.after(1.5)
-    shown = len(bench.backend.shown)
-    assert bench.panel.handle("lights", {"pattern": "degraded"}) == {"pattern": "degraded"}
-    bench.panel.step()
-    assert len(bench.backend.shown) == shown
-    assert bench.read()["pattern"] == "degraded"
 
 
 def test_a_light_that_fails_is_told_by_the_probe_and_stops_no_button(bench: Bench) -> None:
