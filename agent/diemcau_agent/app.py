@@ -163,6 +163,7 @@ class App:
                     ("watchdog", self._watchdog()),
                 )
             ]
+            await self.control.listening.wait()
             self.notifier.ready()
             code = await self._stop
             self.notifier.stopping()

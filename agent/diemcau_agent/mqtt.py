@@ -204,6 +204,11 @@ class Connection:
         since = self._clock.monotonic() - window_s
         return [rtt_ms for at, rtt_ms in self._rtts if at >= since]
 
+    @property
+    def in_flight(self) -> int:
+        """Publishes and subscriptions that wait for their acknowledgement."""
+        return len(self._acks)
+
     def acknowledge(self, message: Message) -> None:
         """PUBACK: the message is where it cannot be lost."""
         if not self.lost.done():

@@ -45,7 +45,10 @@ class SimRoom:
         while True:
             await asyncio.sleep(0.002)
             processes = ("camera", "audio", "display", "panel", "presence", "host")
-            if not any(self.app.workers.busy(process) for process in processes):
+            connection = self.app.broker.connection
+            if any(self.app.workers.busy(process) for process in processes):
+                continue
+            if connection is None or not connection.in_flight or self.world.line_cut:
                 return
             assert not self.task.done(), "the agent has ended"
 

@@ -37,7 +37,8 @@ def main() -> None:
                 sys.stdout.write("x" * (1024 * 1024) + "\n")
                 sys.stdout.flush()
             case "refuse":
-                say({"id": request["id"], "error": {"kind": "busy", "detail": "held", "in_use_by": "chromium"}})
+                error = {"kind": "busy", "detail": "held", "in_use_by": "chromium"}
+                say({"id": request["id"], "error": error})
             case _:
                 say({"id": 10_000, "ok": {}})  # an answer that nobody waits for
 

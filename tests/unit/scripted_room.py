@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from healthy import GOOD, LOOP
-
 from diemcau_agent.model import Scope, Step
 from diemcau_agent.selftest.report import Progress, Report
 from diemcau_agent.selftest.runner import Runner
@@ -15,6 +13,7 @@ from diemcau_agent.thresholds import Baseline
 from diemcau_agent.worker import Hung
 from diemcau_drivers.contract import DEVICES, DeviceError, Look
 from fakeclock import FakeClock
+from healthy import GOOD, LOOP
 
 Answer = Mapping[str, Any] | DeviceError | None
 """None: never answers."""

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_control_room import FakeControlRoom, judged, report, status
 
 from diemcau_agent import __version__, cli
 from diemcau_agent.control import Control, Refused
+from fake_control_room import FakeControlRoom, judged, report, status
 
 GOOD = """
 point = "xp-0417"

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_control_room import FakeControlRoom, report, status
 from hypothesis import given
 from hypothesis import strategies as st
 
 from diemcau_agent import control, control_requests
 from diemcau_agent.control import Control, Refused, SocketTaken, permitted
+from fake_control_room import FakeControlRoom, report, status
 
 
 @asynccontextmanager

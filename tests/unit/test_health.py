@@ -92,7 +92,8 @@ def test_a_steady_cause_is_judged_after_two_looks_whatever_came_before(codes: se
 
 
 def parts(**codes: str) -> dict[str, DeviceHealth]:
-    room = dict.fromkeys(("camera", "display", "host", "line"), DeviceHealth("ok", checked_s=1.0, known=True))
+    names: list[str] = ["camera", "display", "host", "line"]
+    room = dict.fromkeys(names, DeviceHealth("ok", checked_s=1.0, known=True))
     for part, code in codes.items():
         room[part] = DeviceHealth(CODES[code].state, (code,), checked_s=1.0)
     return room
@@ -101,7 +102,8 @@ def parts(**codes: str) -> dict[str, DeviceHealth]:
 def test_readiness_names_every_code_in_the_way_worst_first() -> None:
     assert readiness(parts()) == ("ready", ())
     assert readiness(parts(camera="frame_blurred")) == ("degraded", ("frame_blurred",))
-    assert readiness(parts(camera="frame_blurred", line="broker")) == ("not_ready", ("broker", "frame_blurred"))
+    both = parts(camera="frame_blurred", line="broker")
+    assert readiness(both) == ("not_ready", ("broker", "frame_blurred"))
     assert readiness(parts(display="display_absent"))[0] == "not_ready"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from healthy import GOOD, LOOP
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +12,7 @@ from diemcau_agent import judges
 from diemcau_agent.codes import CODES
 from diemcau_agent.thresholds import DEFAULTS, Baseline, Thresholds, calibrated
 from diemcau_drivers import contract
+from healthy import GOOD, LOOP
 
 BASELINE = Baseline(
     time="2026-11-22T07:30:00.000Z",

@@ -6,14 +6,14 @@ import asyncio
 from typing import Any
 
 import pytest
-from healthy import GOOD, LOOP
-from scripted_room import ScriptedRoom, outcome, step
 
 from diemcau_agent.selftest.plan import BUDGET_S
 from diemcau_agent.thresholds import Baseline
 from diemcau_agent.worker import Crashed, Hung, Stuck
 from diemcau_drivers.contract import Absent, BadRequest, Broken, Busy, DeviceError, Look, Unsupported
 from fakeclock import FakeClock, settle
+from healthy import GOOD, LOOP
+from scripted_room import ScriptedRoom, outcome, step
 
 
 @pytest.fixture

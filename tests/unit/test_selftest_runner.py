@@ -8,14 +8,14 @@ from typing import Any
 
 import msgspec
 import pytest
-from healthy import GOOD
-from scripted_room import ScriptedRoom, outcome
 
 from diemcau_agent.model import Scope, Selftest
 from diemcau_agent.selftest.plan import BUDGET_S
 from diemcau_agent.selftest.runner import AlreadyRunningError, Runner
 from diemcau_drivers.contract import DEVICES
 from fakeclock import FakeClock, settle
+from healthy import GOOD
+from scripted_room import ScriptedRoom, outcome
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import spoken
 from babel.messages.catalog import Catalog
 from babel.messages.pofile import read_po
 
 import diemcau_agent.text as text
+import spoken
 from diemcau_agent.codes import CODES
 from diemcau_agent.selftest.plan import CHECKS
 from diemcau_agent.text import CatalogueError, cause, expectation, remedy, translate

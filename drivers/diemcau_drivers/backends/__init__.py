@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
-from ..contract import BadRequest
+from diemcau_drivers.contract import BadRequest
 
 Factory = Callable[[Mapping[str, Any]], Any]
 
