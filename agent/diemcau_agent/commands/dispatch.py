@@ -3,7 +3,7 @@
 The checks: size, signature, retained, audience, journal, nonce, expiry, role, verb, args; then what the room
 says (policy, too_often, frozen, busy). What passes is written into the journal and acknowledged; it runs as a
 task of its own and ends in one answer, kept in the journal, so an id that comes again gets that answer
-and nothing runs twice. A device is one command's at a time. An exception that no handler expected ends
+and nothing runs twice (a harmless verb is answered first, see verb.py). A device is one command's at a time. An exception that no handler expected ends
 its command as ``failed``, ``internal``, and nothing else.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ import msgspec
 from diemcau_agent import config
 from diemcau_agent.database import DatabaseError
 from diemcau_agent.judges import failure_code
-from diemcau_agent.model import Claims, ReplyState
+from diemcau_agent.model import Claims
 from diemcau_drivers.contract import DEVICES, DeviceError
 
 from .claims import ANSWERABLE_BYTES, Letter, check_audience, check_envelope, check_times, claims, read
@@ -28,7 +28,7 @@ from .context import Context
 from .journal import Entry, Journal
 from .outcome import CommandError, Done, Failed, Refused, Unanswerable
 from .refusals import Refusals
-from .replies import Replies
+from .replies import Ending, Replies
 from .signature import Verifier
 from .verb import Args, Call, Verb
 from .verbs import VERBS
@@ -47,16 +47,6 @@ class Order:
     call: Call
     args: Args
     delay_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """``answer`` goes out, ``kept`` into the journal."""
-
-    state: ReplyState
-    code: str | None
-    answer: bytes
-    kept: bytes
 
 
 class Dispatcher:
@@ -94,9 +84,15 @@ class Dispatcher:
                     self._repeat(entry, claim)
                     return
                 order = await self._check(claim)
-                if not order.delay_s:
-                    self._hold(order)
-                await self._write_down(order)
+                if order.delay_s or not order.verb.harmless:
+                    await self._write_down(order)
+                    return
+                self._replies.say(claim, "accepted")
+                ending = await self._run(order)
+            self._replies.send(claim.iss, ending.answer)
+            record = self._journal.record(claim.id, msgspec.json.encode(claim), ending.kept)
+            await self._keep(claim, record)
+            self._tell(claim, ending, None)
         except Refused as error:
             self._refusals.count(error.code)
             log.info("command %s of %s refused: %s", letter.id, letter.iss, error)
@@ -110,9 +106,8 @@ class Dispatcher:
 
     async def resume(self) -> None:
         """Answer what the last session left: a restart's proof, or ``interrupted``. Once, when connected."""
-        for entry in await self._journal.unfinished():
-            if entry.id in self._running:
-                continue
+        left = [entry for entry in await self._journal.unfinished() if entry.id not in self._running]
+        for entry in left:
             claim = msgspec.json.decode(entry.claims, type=Claims)
             verb = self._verbs.get(claim.verb)
             outcome: Done | CommandError = Failed("interrupted", "the agent was stopped meanwhile")
@@ -121,7 +116,7 @@ class Dispatcher:
                     outcome = await verb.resume(self._call(claim), entry.intent)
                 except CommandError as error:
                     outcome = error
-            await self._finish(claim, self._ending(claim, outcome), None)
+            await self._finish(claim, self._replies.ending(claim, outcome), None)
 
     async def aclose(self) -> None:
         """Stop what runs: its entry stays open, and the next session answers it."""
@@ -199,6 +194,8 @@ class Dispatcher:
 
     async def _write_down(self, order: Order) -> None:
         claim = order.call.claims
+        if not order.delay_s:
+            self._hold(order)
         intent = order.verb.intent(order.call, order.args)
         try:
             await self._journal.accept(claim.id, msgspec.json.encode(claim), intent)
@@ -229,37 +226,32 @@ class Dispatcher:
                 self._hold(order)
             async with asyncio.timeout(verb.deadline_s):
                 done = await verb.run(order.call, order.args)
-            return self._ending(claim, done)
+            return self._replies.ending(claim, done)
         except CommandError as error:
-            return self._ending(claim, error)
+            return self._replies.ending(claim, error)
         except DeviceError as error:
-            return self._ending(claim, _of_device(_device(order), error))
+            return self._replies.ending(claim, _of_device(_device(order), error))
         except TimeoutError:
-            return self._ending(claim, Failed("deadline", f"not done within {verb.deadline_s:g} s"))
+            return self._replies.ending(claim, Failed("deadline", f"not done within {verb.deadline_s:g} s"))
         except DatabaseError as error:
-            return self._ending(claim, Failed("internal", f"the journal cannot be used: {error}"))
+            return self._replies.ending(claim, Failed("internal", f"the journal cannot be used: {error}"))
         except Exception as error:
             # A fault in one handler must not end the agent: the room's other devices are watched by it.
             log.exception("command %s %s", verb.name, claim.id)
-            return self._ending(claim, Failed("internal", f"{type(error).__name__}: {error}"))
-
-    def _ending(self, claim: Claims, outcome: Done | CommandError) -> Ending:
-        build = self._replies.build
-        if isinstance(outcome, Done):
-            answer = build(claim.id, claim.verb, "done", result=outcome.result)
-            if outcome.kept is None:
-                return Ending("done", None, answer, answer)
-            return Ending("done", None, answer, build(claim.id, claim.verb, "done", result=outcome.kept))
-        state: ReplyState = "refused" if isinstance(outcome, Refused) else "failed"
-        answer = build(claim.id, claim.verb, state, error=outcome)
-        return Ending(state, outcome.code, answer, answer)
+            return self._replies.ending(claim, Failed("internal", f"{type(error).__name__}: {error}"))
 
     async def _finish(self, claim: Claims, ending: Ending, device: str | None) -> None:
-        try:
-            await self._journal.finish(claim.id, ending.kept)
-        except DatabaseError as fault:
-            log.error("the answer to command %s is not kept: %s", claim.id, fault)
+        await self._keep(claim, self._journal.finish(claim.id, ending.kept))
         self._replies.send(claim.iss, ending.answer)
+        self._tell(claim, ending, device)
+
+    async def _keep(self, claim: Claims, keeping: Awaitable[None]) -> None:
+        try:
+            await keeping
+        except DatabaseError as error:
+            log.error("the answer to command %s is not kept: %s", claim.id, error)
+
+    def _tell(self, claim: Claims, ending: Ending, device: str | None) -> None:
         data = {"id": claim.id, "verb": claim.verb, "iss": claim.iss, "state": ending.state}
         self._context.event("command", device=device, code=ending.code, data=data)
 

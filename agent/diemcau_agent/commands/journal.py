@@ -36,30 +36,32 @@ class Journal:
     def __init__(self, spool: Spool) -> None:
         self._database = spool.database
         self._finished = 0
+        self._known: set[str] | None = None
+        """Ids that may be on the card; what is not in it certainly is not, which spares most looks."""
 
     async def accept(self, command_id: str, claims: bytes, intent: Mapping[str, Any] | None) -> None:
         """Write it down, on the card when this returns. An id that is there already is a DatabaseError."""
+        await self._insert(command_id, claims, None if intent is None else json.dumps(dict(intent)), None)
 
-        def write(db: sqlite3.Connection) -> None:
-            with transaction(db):
-                db.execute(
-                    "INSERT INTO command (id, claims, intent) VALUES (?, ?, ?)",
-                    (command_id, claims, None if intent is None else json.dumps(dict(intent))),
-                )
-
-        await self._database.run(write)
+    async def record(self, command_id: str, claims: bytes, answer: bytes) -> None:
+        """Both in one: a command that was answered at once."""
+        await self._insert(command_id, claims, None, answer)
 
     async def finish(self, command_id: str, answer: bytes) -> None:
         def write(db: sqlite3.Connection) -> None:
             with transaction(db):
                 db.execute("UPDATE command SET answer = ? WHERE id = ?", (answer, command_id))
-                if self._finished % _PRUNE_EVERY == 0:
-                    _prune(db)
-            self._finished += 1
 
         await self._database.run(write)
+        await self._prune()
 
     async def find(self, command_id: str) -> Entry | None:
+        if self._known is None:
+            self._known = await self._database.run(
+                lambda db: {row[0] for row in db.execute("SELECT id FROM command")}
+            )
+        if command_id not in self._known:
+            return None
         entries = await self._select("WHERE id = ?", command_id)
         return entries[0] if entries else None
 
@@ -85,6 +87,24 @@ class Journal:
             ).fetchone()[0]
         )
 
+    async def _insert(self, *row: Any) -> None:
+        if self._known is not None:
+            self._known.add(row[0])
+
+        def write(db: sqlite3.Connection) -> None:
+            with transaction(db):
+                db.execute("INSERT INTO command (id, claims, intent, answer) VALUES (?, ?, ?, ?)", row)
+
+        await self._database.run(write)
+        if row[-1] is not None:
+            await self._prune()
+
+    async def _prune(self) -> None:
+        self._finished += 1
+        if self._finished % _PRUNE_EVERY == 0:
+            await self._database.run(_prune)
+            self._known = None
+
     async def _select(self, where: str, *parameters: str) -> list[Entry]:
         def read(db: sqlite3.Connection) -> list[Entry]:
             rows = db.execute(
@@ -99,7 +119,7 @@ class Journal:
 
 
 def _prune(db: sqlite3.Connection) -> None:
-    db.execute(
+    db.execute(  # one statement is a transaction of its own
         """DELETE FROM command WHERE age IN (
                SELECT age FROM (
                    SELECT age, row_number() OVER newest AS place, sum(length(answer)) OVER newest AS bytes

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from typing import Any
 
 from diemcau_agent.model import Claims, Reply, ReplyState, encode
 
 from .context import Context
-from .outcome import CommandError
+from .outcome import CommandError, Done, Refused
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +19,16 @@ WAITING_LIMIT = 64
 SEND_S = 30.0
 TOLD_S = 5.0
 DETAIL_LIMIT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """``answer`` goes out, ``kept`` into the journal."""
+
+    state: ReplyState
+    code: str | None
+    answer: bytes
+    kept: bytes
 
 
 class Replies:
@@ -45,6 +56,16 @@ class Replies:
                 result=result,
             )
         )
+
+    def ending(self, claim: Claims, outcome: Done | CommandError) -> Ending:
+        if isinstance(outcome, Done):
+            answer = self.build(claim.id, claim.verb, "done", result=outcome.result)
+            if outcome.kept is None:
+                return Ending("done", None, answer, answer)
+            return Ending("done", None, answer, self.build(claim.id, claim.verb, "done", result=outcome.kept))
+        state: ReplyState = "refused" if isinstance(outcome, Refused) else "failed"
+        answer = self.build(claim.id, claim.verb, state, error=outcome)
+        return Ending(state, outcome.code, answer, answer)
 
     def send(self, iss: str, payload: bytes, *, droppable: bool = False) -> None:
         """Begin to send. Tasks start in the order they are made, and a connection keeps its order."""

@@ -55,6 +55,9 @@ class Verb(ABC, Generic[A]):
     args: type[A]
     group: ClassVar[bool] = False
     """Marked * in docs/wire.md: may be sent to a group."""
+    harmless: ClassVar[bool] = False
+    """Changes nothing and answers at once: it is answered first, then written down with its answer, so it
+    tells of a live agent even where the card takes no more."""
     deadline_s: ClassVar[float] = 60.0
 
     def holds(self, args: A) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ class Ping(Verb[PingArgs]):
     name = "ping"
     args = PingArgs
     group = True
+    harmless = True
 
     async def run(self, call: Call, args: PingArgs) -> Done:
         """``uptime_s`` is the agent's, ``host_uptime_s`` the machine's."""
