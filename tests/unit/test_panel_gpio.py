@@ -113,6 +113,6 @@ def test_a_machine_without_a_gpio_chip_has_no_panel(tmp_path: Path) -> None:
 def test_a_chip_that_is_no_pis_is_broken_and_never_another_pin_factory(tmp_path: Path) -> None:
     (tmp_path / "gpiochip0").touch()
     panel = GpioPanel({}, dev=tmp_path)
-    with pytest.raises(Broken, match="(?i)gpio"):
+    with pytest.raises(Broken, match=r"(?i)gpio"):
         panel.start(lambda pressed: None)
     panel.close()
