@@ -2,9 +2,9 @@
 
 The checks: size, signature, retained, audience, journal, nonce, expiry, role, verb, args; then what the room
 says (policy, too_often, frozen, busy). What passes is written into the journal and acknowledged; it runs as a
-task of its own and ends in one answer, kept in the journal, so an id that comes again gets that answer
-and nothing runs twice (a harmless verb is answered first, see verb.py). A device is one command's at a time. An exception that no handler expected ends
-its command as ``failed``, ``internal``, and nothing else.
+task of its own and ends in one answer, kept in the journal, so an id that comes again gets that answer and
+nothing runs twice. A harmless verb is answered first (verb.py). A device is one command's at a time. An
+exception that no handler expected ends its command as ``failed``, ``internal``, and nothing else.
 """
 
 from __future__ import annotations
