@@ -7,6 +7,7 @@
 #   make check           ruff, pyright, import-linter, shellcheck
 #   make bench           the budgets, measured (BENCH=full for a whole probe period at rest)
 #   make schema          docs/schema and docs/codes.md, from the code
+#   make picture         docs/demo.svg, from a real run
 #   make lock            requirements/*.txt from *.in, with hashes (UPGRADE=1 for newer versions)
 #   make fresh           clone and demo on a bare Debian made here (SUITE=bookworm, TEST=1 for the suite)
 #   make clean           removes .venv and every cache
@@ -18,7 +19,7 @@ SUITE ?= trixie
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test bench schema lock fresh clean packages packages-dev
+.PHONY: help setup demo check test bench schema picture lock fresh clean packages packages-dev
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -43,6 +44,9 @@ bench: packages .venv/demo.stamp
 
 schema: setup
 	$(BIN)/diemcau-agent schema --out docs
+
+picture: setup
+	$(BIN)/diemcau-sim demo --picture docs/demo.svg --language en
 
 lock: .venv/dev.stamp
 	provisioning/lock.sh

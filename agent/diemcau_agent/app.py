@@ -18,7 +18,7 @@ from .broker import Broker
 from .clock import Clock, SystemClock, boot_id
 from .commands.context import Context
 from .commands.dispatch import Dispatcher
-from .commands.remote import RemoteSettings
+from .commands.remote import RemoteSettings, merge, value_of
 from .commands.signature import verifier
 from .config import ConfigError, Settings
 from .control import Control, Refused
@@ -31,13 +31,15 @@ from .monitor import Monitor
 from .mqtt import Connection, Message
 from .notify import Notifier, Progress
 from .outbox import Heartbeat, Outbox
+from .processes import device_workers
 from .reboot import ordered_reboot
 from .room import Room
 from .selftest.runner import Runner
 from .spool import Spool
 from .stamp import Stamp
 from .telemetry import Window
-from .worker import Busy, Worker, Workers
+from .thresholds import DEFAULTS
+from .worker import Busy, Workers
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +51,7 @@ LIVE_SETTINGS = ("name", "place", "level", "probe.period_s")
 
 
 def main(settings: Settings) -> int:
-    """Run until stopped; the exit code. Raises ConfigError for what was set from afar."""
+    """Run until stopped; the exit code."""
     ring = logs.begin()
     for folder in (settings.state_dir, settings.runtime_dir):
         Path(folder).mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -85,7 +87,7 @@ class App:
         self.book = HealthBook(documents.expected_devices(settings), clock)
         self.window = Window()
         self.outbox = Outbox(spool, self.stamp, clock, self.window)
-        self.workers = Workers(self._workers())
+        self.workers = Workers(device_workers(settings, clock, self._told))
         self.broker = Broker(
             settings,
             self.stamp,
@@ -97,6 +99,7 @@ class App:
         )
         self.host = LocalHost(clock, Path(settings.state_dir))
         self.line = Line(self._interface, self.broker)
+        limits = msgspec.structs.replace(DEFAULTS, button_stuck_s=settings.panel.stuck_s)
         self.monitor = Monitor(
             settings,
             clock,
@@ -104,6 +107,7 @@ class App:
             self.workers.ask,
             host=self._host,
             line=self.line.read,
+            limits=limits,
             baseline=lambda: self.room.baseline_now,
             progress=lambda: self.progress.advance("monitor"),
             judged=self.window.add,
@@ -111,7 +115,13 @@ class App:
         )
         expected = dict.fromkeys(self.book.devices, True)
         self.runner = Runner(
-            self.workers.ask, self._host, self.line.read, clock, lambda: self.room.baseline_now, expected
+            self.workers.ask,
+            self._host,
+            self.line.read,
+            clock,
+            lambda: self.room.baseline_now,
+            expected,
+            limits,
         )
         self.indicator = Indicator(
             self.workers.ask,
@@ -285,30 +295,6 @@ class App:
             if self.progress.take():
                 self.notifier.alive()
 
-    def _workers(self) -> dict[str, Worker]:
-        settings, backends = self.settings, self.settings.backend_table
-        workers: dict[str, Worker] = {}
-        for process in ("camera", "audio", "display", "panel", "presence", "host"):
-            backend = getattr(backends, process)
-            if backend == "local":
-                continue
-            idle_s = settings.probe.idle_s if process in ("camera", "audio") else 0.0
-            options: dict[str, Any] = {
-                **msgspec.to_builtins(getattr(settings, process, {})),
-                **settings.backend_options,
-                "runtime_dir": settings.runtime_dir,
-                "idle_s": idle_s,
-            }
-            workers[process] = Worker(
-                process,
-                backend,
-                options,
-                clock=self.clock,
-                deadline_s=settings.probe.deadline_s,
-                listener=self._told,
-            )
-        return workers
-
     def _context(self, ring: logs.Ring) -> Context:
         reboot = os.environ.get("DIEMCAU_REBOOT") if self.settings.simulated else None
         return Context(
@@ -343,6 +329,7 @@ class App:
         self._spawn(self.indicator.identify(seconds), "identify")
 
     def _adopt(self, settings: Settings) -> frozenset[str]:
-        self.settings = self.room.settings = self.monitor.settings = settings
+        live = {name: value_of(settings, name) for name in LIVE_SETTINGS}
+        self.settings = self.room.settings = self.monitor.settings = merge(self.settings, live)
         self.births.changed()
         return frozenset(LIVE_SETTINGS)

@@ -9,10 +9,11 @@ import secrets
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from .address import Address, Tls
 from .clock import Clock, wait
 from .config import Settings
 from .model import Status, encode
-from .mqtt import Address, ConnectFailed, Connection, ConnectionLost, Message, Refused, Tls, Will
+from .mqtt import ConnectFailed, Connection, ConnectionLost, Message, Refused, Will
 from .stamp import Stamp, new_connection
 from .topics import command_filters, point
 

@@ -16,7 +16,7 @@ from .clock import Clock, wait
 from .codes import CODES
 from .config import Settings
 from .health import Observation
-from .thresholds import Baseline
+from .thresholds import DEFAULTS, Baseline, Thresholds
 from .worker import Ask
 
 log = logging.getLogger(__name__)
@@ -60,6 +60,7 @@ class Monitor:
         progress: Callable[[], None],
         judged: Callable[[str, Mapping[str, Any]], None],
         identified: Callable[[], None],
+        limits: Thresholds = DEFAULTS,
     ) -> None:
         """``host``, ``line``: flat readings, DeviceError on failure. ``baseline``: the room's own, or
         None. ``progress`` is called at each turn of the watch, ``judged`` with each part's readings,
@@ -74,6 +75,7 @@ class Monitor:
         self._progress = progress
         self._judged = judged
         self._identified = identified
+        self._limits = limits
         self._wake = {process: asyncio.Event() for process in DEVICES_OF}
         self._present: dict[str, bool | None] = {}
         self.looks: dict[str, Look] = {}
@@ -121,7 +123,7 @@ class Monitor:
         if known is None or (known.identity, known.capabilities) != (look.identity, look.capabilities):
             self._identified()
         self._judged(device, look.readings)
-        self._book.apply(device, seen(device, look, self._baseline()))
+        self._book.apply(device, seen(device, look, self._baseline(), self._limits))
 
     async def look_presence(self) -> None:
         """Gone or back, without opening anything."""
@@ -156,7 +158,7 @@ class Monitor:
             self._book.apply(part, Observation((), frozenset(), known=False))
             return
         self._judged(part, readings)
-        self._book.apply(part, seen(part, Look(readings), self._baseline()))
+        self._book.apply(part, seen(part, Look(readings), self._baseline(), self._limits))
 
     async def _every(
         self, period_s: float, look: Callable[[], Awaitable[None]], part: str | None = None
@@ -194,12 +196,12 @@ class Monitor:
         return all(self._present.get(device) is False for device in devices)
 
 
-def seen(device: str, look: Look, baseline: Baseline | None) -> Observation:
+def seen(device: str, look: Look, baseline: Baseline | None, limits: Thresholds = DEFAULTS) -> Observation:
     """A good look, judged. A passive one says nothing of picture and sound, having no such readings."""
     readings = {**look.readings, **judges.ratios(device, look.readings, baseline)}
     return Observation(
-        judges.judge(device, readings, baseline),
-        judges.covers(device, readings) | _gone_codes(device),
+        judges.judge(device, readings, baseline, limits),
+        judges.covers(device, readings) | judges.gone(device),
         readings=readings,
         known=not look.passive and judges.known(device, readings),
         in_use_by=look.in_use_by,
@@ -211,8 +213,4 @@ def failure(device: str, error: DeviceError) -> Observation:
     code = judges.failure_code(device, error.kind)
     if code is None:
         return Observation((), frozenset(), known=False, in_use_by=error.in_use_by)
-    return Observation((code,), _gone_codes(device), known=False, stuck=error.kind == "stuck")
-
-
-def _gone_codes(device: str) -> frozenset[str]:
-    return frozenset(name for name, code in CODES.items() if device in code.devices and code.bound == "gone")
+    return Observation((code,), judges.gone(device), known=False, stuck=error.kind == "stuck")

@@ -21,7 +21,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
@@ -30,6 +29,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from .address import Address, Tls
 from .clock import Clock
 
 SESSION_EXPIRY_S = 60
@@ -37,7 +37,6 @@ RECEIVE_MAXIMUM = 8
 WILL_DELAY_S = 20
 CONNECT_TIMEOUT_S = 10.0
 _TICK_S = 5.0
-_PORTS = {"mqtt": 1883, "mqtts": 8883, "wss": 443}
 
 
 class ConnectionLost(Exception):
@@ -63,36 +62,6 @@ class Message:
     retained: bool
     mid: int
     qos: int
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    scheme: str
-    host: str
-    port: int
-    path: str
-
-    @classmethod
-    def parse(cls, url: str) -> Address:
-        """``mqtts://host[:port]`` or ``wss://host[:port][/path]``; the default port is the scheme's."""
-        parts = urlsplit(url)
-        return cls(
-            parts.scheme, parts.hostname or "", parts.port or _PORTS[parts.scheme], parts.path or "/mqtt"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    ca_file: str | None
-    cert_file: str | None
-    key_file: str | None
-
-    def context(self) -> ssl.SSLContext:
-        context = ssl.create_default_context(cafile=self.ca_file)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if self.cert_file is not None:
-            context.load_cert_chain(self.cert_file, self.key_file)
-        return context
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ from .selftest.report import Progress, Report
 from .selftest.runner import AlreadyRunningError, Runner
 from .spool import Spool
 from .stamp import Stamp
-from .thresholds import Baseline
+from .thresholds import REFERENCE_DBFS, Baseline
 from .worker import Ask
 
 log = logging.getLogger(__name__)
@@ -161,7 +161,8 @@ class Room:
                 if any(device in self._book.parts for device in DEVICES_OF[process]):
                     await self._monitor.look(process)
             if {"microphone", "speaker"} <= set(self._book.devices):
-                loop = await self._ask("audio", "loop", {}, deadline_s=self.settings.probe.deadline_s + 4)
+                level = {"level_dbfs": REFERENCE_DBFS}
+                loop = await self._ask("audio", "loop", level, deadline_s=self.settings.probe.deadline_s + 4)
             looks = {device: look.readings for device, look in self._monitor.looks.items()}
             found = baselines.derive(rfc3339(self._clock.wall()), looks, loop)
             await asyncio.to_thread(baselines.save, Path(self.settings.state_dir), found)

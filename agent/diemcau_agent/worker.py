@@ -15,28 +15,19 @@ Errors (beside those that the device itself answers, see diemcau_drivers.contrac
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
 import random
-import signal
-import socket
-import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 from diemcau_drivers import pipe
-from diemcau_drivers.contract import Busy, DeviceError, error_from_dict
+from diemcau_drivers.contract import Busy, DeviceError
 
+from .child import Child, Listener
 from .clock import Clock
-
-log = logging.getLogger(__name__)
-
-Listener = Callable[[str, Mapping[str, Any]], None]
 
 START_S = 20.0
 """A Pi 3 needs 6 s to import picamera2 and numpy from a cold card."""
-REAP_S = 2.0
 WAIT_S = 30.0
 """How long a call waits for its turn at a device."""
 BACKOFF_CAP_S = 30.0
@@ -214,153 +205,6 @@ class Worker:
         step = self._failures - (4 if cause is Hung else 2)
         pause_s = 0.0 if step < 0 else min(BACKOFF_CAP_S, 2.0**step) * random.uniform(0.5, 1.0)
         self._not_before = self._clock.monotonic() + pause_s
-
-
-class Child:
-    """One spawned process and its end of the pipe."""
-
-    def __init__(
-        self,
-        popen: subprocess.Popen[bytes],
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        listener: Listener,
-    ) -> None:
-        self._popen = popen
-        self._reader = reader
-        self._writer = writer
-        self._listener = listener
-        self._next_id = 0
-        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
-        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._reading = asyncio.create_task(self._read(), name=f"worker {popen.pid} reads")
-
-    @classmethod
-    async def spawn(cls, command: Sequence[str], listener: Listener) -> Child:
-        ours, theirs = socket.socketpair()
-        try:
-            # A session of its own, so that one SIGKILL takes the group with all that the library started.
-            popen = subprocess.Popen(  # noqa: ASYNC220 - vfork and exec: some 2 ms, no wait for the child
-                command,
-                stdin=theirs.fileno(),
-                stdout=theirs.fileno(),
-                start_new_session=True,
-                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # its threads cost memory, win nothing
-            )
-        except OSError:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        reader, writer = await asyncio.open_connection(sock=ours, limit=pipe.MAX_LINE_BYTES)
-        return cls(popen, reader, writer, listener)
-
-    @property
-    def pid(self) -> int:
-        return self._popen.pid
-
-    @property
-    def returncode(self) -> int | None:
-        return self._popen.poll()
-
-    @property
-    def gone(self) -> bool:
-        return self._popen.poll() is not None
-
-    @property
-    def alive(self) -> bool:
-        return not self._reading.done() and not self.gone
-
-    async def greet(self, backend: str, options: Mapping[str, Any]) -> None:
-        self._writer.write(pipe.encode({"backend": backend, "options": dict(options)}))
-        await asyncio.shield(self._ready)
-
-    async def call(self, do: str, args: Mapping[str, Any]) -> dict[str, Any]:
-        if self._reading.done():
-            raise ConnectionError
-        self._next_id += 1
-        ident = self._next_id
-        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self._waiting[ident] = answer
-        try:
-            self._writer.write(pipe.encode({"id": ident, "do": do, "args": dict(args)}))
-            await self._writer.drain()
-            return await answer
-        finally:
-            del self._waiting[ident]
-
-    async def _read(self) -> None:
-        failure: Exception = ConnectionError("end of file")
-        try:
-            while line := await self._reader.readline():
-                self._take(pipe.decode(line))
-        except (ConnectionError, pipe.FramingError) as error:
-            failure = error
-        except ValueError as error:  # StreamReader: a line over the limit
-            failure = pipe.FramingError(str(error))
-        finally:
-            for future in (self._ready, *self._waiting.values()):
-                if not future.done():
-                    future.set_exception(failure)
-                    future.exception()  # read once here: nobody may be waiting for "ready" any more
-
-    def _take(self, message: dict[str, Any]) -> None:
-        if "ready" in message and not self._ready.done():
-            self._ready.set_result(None)
-        elif "event" in message:
-            self._listener(str(message["event"]), cast("Mapping[str, Any]", message.get("data") or {}))
-        else:
-            answer = self._waiting.get(cast("int", message.get("id")))
-            if answer is None or answer.done():
-                return  # the answer to a call that was given up
-            if "ok" in message:
-                answer.set_result(message["ok"])
-            else:
-                answer.set_exception(error_from_dict(message.get("error") or {}))
-
-    async def end(self) -> bool:
-        """SIGKILL to the process group and a bounded reap; False where the kernel holds it."""
-        self._signal(signal.SIGKILL)
-        gone = await self._exit(REAP_S)
-        await self._shut()
-        return gone
-
-    async def leave(self) -> bool:
-        """Ask it to go by closing the pipe, then :meth:`end`."""
-        await self._shut()
-        await self._exit(0.5)
-        return await self.end()
-
-    def _signal(self, number: int) -> None:
-        try:
-            os.killpg(self._popen.pid, number)
-        except ProcessLookupError:
-            pass  # gone already, with all its group
-
-    async def _exit(self, timeout_s: float) -> bool:
-        if self.gone:
-            return True
-        loop = asyncio.get_running_loop()
-        ended: asyncio.Future[None] = loop.create_future()
-        try:
-            pidfd = os.pidfd_open(self._popen.pid)
-        except ProcessLookupError:
-            return self.gone
-        try:
-            loop.add_reader(pidfd, lambda: ended.done() or ended.set_result(None))
-            async with asyncio.timeout(timeout_s):
-                await ended
-        except TimeoutError:
-            return False
-        finally:
-            loop.remove_reader(pidfd)
-            os.close(pidfd)
-        return self.gone
-
-    async def _shut(self) -> None:
-        self._writer.close()
-        self._reading.cancel()
-        await asyncio.wait([self._reading], timeout=REAP_S)
 
 
 class Workers:

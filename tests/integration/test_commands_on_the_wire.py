@@ -192,3 +192,24 @@ async def beats(room: SimRoom, observer: Observer, fault: str) -> None:
     assert max(b - a for a, b in itertools.pairwise(heard)) <= 60_000 + 1000
     reply = await answered(observer, room, order(observer, room, "ping"))
     assert reply["state"] == "done"
+
+
+async def test_a_device_that_the_conference_holds_is_not_fought_over(
+    room: SimRoom, observer: Observer
+) -> None:
+    room.world.hold("camera", "chromium")
+    await room.live(12)
+    held = room.health("camera")
+    assert (held.state, held.in_use_by) == ("ok", "chromium")
+    refused = await answered(observer, room, order(observer, room, "camera", {"zoom": 2.0}))
+    assert (refused["state"], refused["code"]) == ("refused", "busy")
+    assert "chromium" in refused["detail"]
+    report = await room.selftest()
+    camera = next(step for step in report.steps if step.device == "camera")
+    assert (camera.result, camera.reason) == ("not_tested", "in_use")
+    assert report.result == "partial"
+    room.world.hold("camera", None)
+    await room.live(12)
+    assert room.health("camera").in_use_by is None
+    zoomed = await answered(observer, room, order(observer, room, "camera", {"zoom": 2.0}))
+    assert zoomed["result"]["zoom"] == 2.0

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from diemcau_agent import mqtt
+from diemcau_agent.address import Address, Tls
 from diemcau_agent.clock import SystemClock
-from diemcau_agent.mqtt import Address, Connection, ConnectionLost, LineDown, Message, Refused, Tls, Will
+from diemcau_agent.mqtt import Connection, ConnectionLost, LineDown, Message, Refused, Will
 from diemcau_sim.mosquitto import PrivateMosquitto
 from observer import Heard, Observer
 from simroom import living

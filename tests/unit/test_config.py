@@ -95,6 +95,11 @@ def test_a_real_kit_never_speaks_in_the_clear() -> None:
     assert any("mqtts:// or wss://" in line for line in errors(REAL.replace("mqtts:", "mqtt:")))
 
 
+@pytest.mark.parametrize("port", [0, 65536, 99999])
+def test_a_port_is_a_port(port: int) -> None:
+    assert any("a port from 1 to 65535" in line for line in errors(REAL.replace("8883", str(port))))
+
+
 def test_pins_are_four_different_ones() -> None:
     assert any(line.startswith("panel: got GPIOs") for line in errors(REAL + "[panel]\nred_gpio = 17\n"))
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import msgspec
 
-from diemcau_agent import config
+from diemcau_agent.explain import explain
 from diemcau_agent.model import Claims
 from diemcau_agent.topics import command_audience, is_id
 
@@ -70,7 +70,7 @@ def check_audience(topic: str, claim: Claims, audiences: Sequence[str]) -> None:
 
 def claims(letter: Letter) -> Claims:
     """Raises Refused (``bad_args``) with every field that is wrong."""
-    errors = config.explain(Claims, letter.data)
+    errors = explain(Claims, letter.data)
     if errors:
         raise Refused("bad_args", "; ".join(errors))
     return msgspec.convert(letter.data, Claims)

@@ -17,8 +17,8 @@ from typing import Any
 
 import msgspec
 
-from diemcau_agent import config
 from diemcau_agent.database import DatabaseError
+from diemcau_agent.explain import explain
 from diemcau_agent.judges import failure_code
 from diemcau_agent.model import Claims
 from diemcau_drivers.contract import DEVICES, DeviceError
@@ -163,7 +163,7 @@ class Dispatcher:
             raise Refused("unknown_verb", f"got {claim.verb}, expected one of {', '.join(self._verbs)}")
         if to_group and not verb.group:
             raise Refused("not_permitted", f"{verb.name}: cannot be sent to a group")
-        errors = config.explain(verb.args, claim.args, "args")
+        errors = explain(verb.args, claim.args, "args")
         if errors:
             raise Refused("bad_args", "; ".join(errors))
         args = msgspec.convert(claim.args, verb.args)

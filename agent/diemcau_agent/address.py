@@ -1,0 +1,39 @@
+"""Where a broker is, and how to be sure that it is the right one."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+_PORTS = {"mqtt": 1883, "mqtts": 8883, "wss": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    scheme: str
+    host: str
+    port: int
+    path: str
+
+    @classmethod
+    def parse(cls, url: str) -> Address:
+        """``mqtts://host[:port]`` or ``wss://host[:port][/path]``; the default port is the scheme's."""
+        parts = urlsplit(url)
+        return cls(
+            parts.scheme, parts.hostname or "", parts.port or _PORTS[parts.scheme], parts.path or "/mqtt"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    ca_file: str | None
+    cert_file: str | None
+    key_file: str | None
+
+    def context(self) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=self.ca_file)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if self.cert_file is not None:
+            context.load_cert_chain(self.cert_file, self.key_file)
+        return context
