@@ -73,6 +73,6 @@ PROJECTS := pyproject.toml hw-sim/pyproject.toml provisioning/venv.sh \
 	@provisioning/venv.sh demo $(PYTHON)
 	@touch $@
 
-.venv/dev.stamp: requirements/dev.txt $(PROJECTS) | packages-dev
+.venv/dev.stamp: requirements/dev.txt requirements/picamera2.txt $(PROJECTS) | packages-dev
 	@provisioning/venv.sh dev $(PYTHON)
 	@touch .venv/demo.stamp $@

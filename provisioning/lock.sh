@@ -21,3 +21,4 @@ compile() { # name, then what it must agree with
 compile dev
 compile demo --constraint requirements/dev.txt
 compile run --constraint requirements/dev.txt
+compile picamera2 --no-deps

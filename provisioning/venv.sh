@@ -21,5 +21,6 @@ echo "diemcau: .venv for $set_name"
 pip install --require-hashes --only-binary :all: -r requirements/demo.txt
 if [ "$set_name" = dev ]; then
     pip install --require-hashes --no-build-isolation -r requirements/dev.txt
+    pip install --require-hashes --no-deps --only-binary :all: -r requirements/picamera2.txt
 fi
 pip install --no-deps --no-build-isolation --editable . --editable hw-sim
