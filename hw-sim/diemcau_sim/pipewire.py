@@ -134,6 +134,19 @@ class PipewireRoom:
         with self._lock:
             self._crashing = on
 
+    def agrees(self) -> bool:
+        """Whether the server's devices and mixers are now as the world's."""
+        with self._lock:
+            faults = self._world.faults
+            if self._frozen or "audio_hung" in faults:
+                return self._frozen == ("audio_hung" in faults)
+            return all(
+                not self._server.has(node)
+                if f"{device}_absent" in faults
+                else self._server.has(node) and _same(self._read(device), self._wanted(device))
+                for device, node in _NODES.items()
+            )
+
     # --- The world acts on the server, and the server on the world
 
     def _follow(self) -> None:
@@ -181,9 +194,7 @@ class PipewireRoom:
 
     def _read(self, device: str) -> dict[str, Any]:
         listing = json.loads(self._server.pactl("-f", "json", "list", f"{_KINDS[device]}s"))
-        entry = next((entry for entry in listing if entry["name"] == _NODES[device]), None)
-        if entry is None:
-            return {}
+        entry = next(entry for entry in listing if entry["name"] == _NODES[device])
         raw = max(channel["value"] for channel in entry["volume"].values())
         if device == "speaker":
             return {"muted": entry["mute"], "volume_percent": round(100 * raw / NORMAL, 1)}
@@ -225,6 +236,11 @@ class PipewireRoom:
         thread = threading.Thread(target=run, name=name, daemon=True)
         self._threads.append(thread)
         thread.start()
+
+
+def _same(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """As near as the server's raw volume tells."""
+    return all(abs(there[name] - value) <= 0.05 for name, value in wanted.items())
 
 
 def _raw_volume(mixer: Mapping[str, Any]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Event
@@ -43,8 +44,7 @@ class _Module(Protocol):
 
 class Sounddevice:
     def __init__(self) -> None:
-        self._module: _Module | None = None
-        self._initialised = False
+        self._module: _Module | None = None  # while PortAudio is initialised
 
     def names(self) -> list[str]:
         sd = self._initialise()
@@ -79,23 +79,23 @@ class Sounddevice:
         return take.heard
 
     def release(self) -> None:
-        if self._module is not None and self._initialised:
+        if self._module is not None:
             # The library's own way to see devices plugged in later (its documentation, "Hot-plugging").
             cast("Any", self._module)._terminate()
-            self._initialised = False
+            self._module = None
 
     def _initialise(self) -> _Module:
-        """Importing the library initialises PortAudio the first time."""
         if self._module is None:
+            first = "sounddevice" not in sys.modules
             import sounddevice
 
-            self._module = cast("_Module", sounddevice)
-        elif not self._initialised:
-            try:
-                cast("Any", self._module)._initialize()
-            except self._module.PortAudioError as error:
-                raise _failed(error) from error
-        self._initialised = True
+            module = cast("_Module", sounddevice)
+            if not first:  # the first import does it by itself
+                try:
+                    cast("Any", sounddevice)._initialize()
+                except module.PortAudioError as error:
+                    raise _failed(error) from error
+            self._module = module
         return self._module
 
 
