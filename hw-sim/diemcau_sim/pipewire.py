@@ -94,6 +94,7 @@ class PipewireRoom:
         self._bridge.join()
         for thread in self._threads:
             thread.join(2.0)
+        self._server.close()
 
     # --- What can happen to it
 

@@ -85,6 +85,7 @@ class PrivatePipewire:
             self._await("the sound server's answer", self._answers)
         except BaseException:
             self.stop()
+            self.close()
             raise
 
     def stop(self) -> None:
@@ -99,11 +100,15 @@ class PrivatePipewire:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(STOP_S)
+        self._modules.clear()
+
+    def close(self) -> None:
+        """Closes the pipes, once nobody reads or writes them any more: after :meth:`stop`."""
+        for process in self._processes.values():
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
                     pipe.close()
         self._processes.clear()
-        self._modules.clear()
 
     def spawn(self, program: str, *arguments: str, pipes: bool = False) -> subprocess.Popen[bytes]:
         """A process of this server, or a client of it; ``pipes``: with standard input and output."""
