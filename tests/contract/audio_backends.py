@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from backends import ROOM, Row, arranged, rows
+from backends import ROOM, Row
 from diemcau_drivers.backends import load
-from diemcau_drivers.contract import AudioBackend
+from diemcau_drivers.interfaces import AudioBackend
 from diemcau_sim.acoustics import Acoustics
 from diemcau_sim.pipewire import PipewireRoom
 from diemcau_sim.server import serving
@@ -20,16 +20,13 @@ from rigs import wait_until
 PIPEWIRE = "PipeWire"
 
 
-def parameters(choose: Callable[[str], list[Row]]) -> list[pytest.ParameterSet]:
-    """The rows of ``choose`` (rows or arranged), those on PipeWire marked as such."""
-    return [
+def on(chosen: list[Row]) -> pytest.MarkDecorator:
+    """Runs a test on each of these rows; those on PipeWire are marked as such."""
+    parameters = [
         pytest.param(row, id=row.id, marks=[pytest.mark.pipewire] if row.ground == PIPEWIRE else [])
-        for row in choose("audio")
+        for row in chosen
     ]
-
-
-every = pytest.mark.parametrize("sound", parameters(rows), indirect=True)
-with_hands = pytest.mark.parametrize("sound", parameters(arranged), indirect=True)
+    return pytest.mark.parametrize("sound", parameters, indirect=True)
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from audio_backends import SoundRig, every, pipewire_room, sound, with_hands
+from audio_backends import SoundRig, on, pipewire_room, sound
+from backends import arranged, rows
 from diemcau_drivers.audio import Audio
-from diemcau_drivers.contract import LOOP_READINGS, MICROPHONE_READINGS, Absent, AudioBackend, Look
+from diemcau_drivers.contract import LOOP_READINGS, MICROPHONE_READINGS, Absent, Look
+from diemcau_drivers.interfaces import AudioBackend
 from diemcau_drivers.measure.signals import RATE_HZ, Sweep, after_silence
 from diemcau_drivers.measure.sound import Heard, hear, levels
 
 __all__ = ["pipewire_room", "sound"]
 
+every = on(rows("audio"))
+with_hands = on(arranged("audio"))
 SWEEP = Sweep()
 LEAD_S = 0.3
 TAKES = 3
