@@ -1,8 +1,4 @@
 """The daemon: asyncio, small, no numpy, no device library."""
 
-from importlib.metadata import PackageNotFoundError, version
-
-try:
-    __version__ = version("diemcau")
-except PackageNotFoundError:  # run from a tree that was never installed
-    __version__ = "0+unknown"
+__version__ = "0.1.0"
+"""The one place: the package's metadata is built from it. Reading it back would cost the daemon 1 MB."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from . import documents, logs
+from . import documents, logs, memory
 from .book import HealthBook, differs
 from .broker import Broker
 from .clock import Clock, SystemClock, boot_id
@@ -46,12 +46,15 @@ log = logging.getLogger(__name__)
 EXIT_RESTART = 75
 """EX_TEMPFAIL: an ordered restart; whoever supervises starts the agent again."""
 STOP_S = 5.0
+SETTLED_S = 15.0
+"""After a start everything has been looked at once, and what was needed for it can be given back."""
 LIVE_SETTINGS = ("name", "place", "level", "probe.period_s")
 """What a running agent takes into force; the rest comes with its next start."""
 
 
 def main(settings: Settings) -> int:
     """Run until stopped; the exit code."""
+    memory.one_arena()
     ring = logs.begin()
     for folder in (settings.state_dir, settings.runtime_dir):
         Path(folder).mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -171,6 +174,7 @@ class App:
                     ("button", self.room.run()),
                     ("control", self.control.serve()),
                     ("watchdog", self._watchdog()),
+                    ("memory", self._give_back()),
                 )
             ]
             await self.control.listening.wait()
@@ -294,6 +298,10 @@ class App:
             await self.clock.sleep(period_s)
             if self.progress.take():
                 self.notifier.alive()
+
+    async def _give_back(self) -> None:
+        await self.clock.sleep(SETTLED_S)
+        memory.give_back()
 
     def _context(self, ring: logs.Ring) -> Context:
         reboot = os.environ.get("DIEMCAU_REBOOT") if self.settings.simulated else None

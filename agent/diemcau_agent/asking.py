@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from . import plain, wording
-from .cli import NO_AGENT, NOT, OK
 from .control_client import AgentRefused, ControlClient, ControlError, NoAgent
+from .exits import NO_AGENT, NOT, OK
 from .plain import Line
 
 STATUS_S = 10.0

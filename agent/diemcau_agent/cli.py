@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import __version__
+from .exits import NOT, OK, USAGE
 
 if TYPE_CHECKING:
     from .config import Settings
 
-OK, NOT, USAGE, NO_AGENT = 0, 1, 2, 3
 RUNTIME_DIR = "/run/diemcau"
 RUNTIME_DIR_VARIABLE = "DIEMCAU_RUNTIME_DIR"
 

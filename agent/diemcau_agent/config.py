@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -163,6 +162,8 @@ def load(path: Path) -> Settings:
 
 
 def parse(text: str) -> Settings:
+    import tomllib  # once, at the start
+
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

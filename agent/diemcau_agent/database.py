@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import TypeVar
 
 PAGE_BYTES = 4096
+CACHE_KIB = 256
+"""SQLite would take 2 MB; the spool reads what it has just written."""
 _LOCK_WAIT_S = 2.0
 
 T = TypeVar("T")
@@ -103,6 +105,7 @@ def _connect(path: Path, schema: Sequence[str], max_pages: int) -> sqlite3.Conne
         connection = sqlite3.connect(path, timeout=_LOCK_WAIT_S, isolation_level=None)
         try:
             connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+            connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")

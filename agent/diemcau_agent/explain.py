@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import types
 from collections.abc import Mapping
@@ -27,6 +26,8 @@ def _walk(kind: type[Struct], data: Any, path: str, errors: list[str]) -> None:
     fields = {item.name: item for item in msgspec.structs.fields(kind)}
     for key in table:
         if key not in fields:
+            import difflib  # only where somebody has erred: 0.2 MB
+
             near = difflib.get_close_matches(key, fields, 1)
             hint = f" (did you mean {near[0]}?)" if near else ""
             errors.append(

@@ -5,7 +5,6 @@ The full measurement (STAMP, loss, jitter, MOS) takes this module's room when it
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -43,5 +42,5 @@ class Line:
         connection = self._broker.connection
         readings["broker_connected"] = connection is not None
         if connection is not None and (rtts_ms := connection.rtts_ms(RTT_WINDOW_S)):
-            readings["rtt_ms_p50"] = round(statistics.median(rtts_ms), 1)
+            readings["rtt_ms_p50"] = round(sorted(rtts_ms)[len(rtts_ms) // 2], 1)
         return readings

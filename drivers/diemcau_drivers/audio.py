@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .arguments import Arguments, unknown_verb
-from .contract import ANNOUNCEMENTS, AudioBackend, Busy, DeviceError, Look
+from .contract import ANNOUNCEMENTS, Busy, DeviceError, Look
+from .interfaces import AudioBackend
 
 Tell = Callable[[str, Mapping[str, Any]], None]
 

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from .arguments import Arguments, unknown_verb
-from .contract import BadRequest, Broken, Busy, CameraBackend, DeviceError, Look, Unsupported
+from .contract import BadRequest, Broken, Busy, DeviceError, Look, Unsupported
+from .interfaces import CameraBackend
 
 Tell = Callable[[str, Mapping[str, Any]], None]
 

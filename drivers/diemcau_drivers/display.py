@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .arguments import Arguments, unknown_verb
-from .contract import TEST_CARDS, BadRequest, DeviceError, DisplayBackend, Look, Unsupported
+from .contract import TEST_CARDS, BadRequest, DeviceError, Look, Unsupported
+from .interfaces import DisplayBackend
 
 Tell = Callable[[str, Mapping[str, Any]], None]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .arguments import Arguments, unknown_verb
-from .contract import HostBackend
+from .interfaces import HostBackend
 
 Tell = Callable[[str, Mapping[str, Any]], None]
 

@@ -15,7 +15,8 @@ from threading import Condition, Thread
 from typing import Any
 
 from .arguments import Arguments, unknown_verb
-from .contract import LIGHT_PATTERNS, DeviceError, Look, PanelBackend
+from .contract import LIGHT_PATTERNS, DeviceError, Look
+from .interfaces import PanelBackend
 from .lights import Light, colour_at, next_change_s
 
 Tell = Callable[[str, Mapping[str, Any]], None]

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .arguments import Arguments, unknown_verb
-from .contract import DEVICES, PresenceBackend
+from .contract import DEVICES
+from .interfaces import PresenceBackend
 
 Tell = Callable[[str, Mapping[str, Any]], None]
 

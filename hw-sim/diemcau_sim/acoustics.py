@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from .world import World
 
 if TYPE_CHECKING:
-    from diemcau_drivers.contract import Samples
+    from diemcau_drivers.interfaces import Samples
 
 RATE_HZ = 48_000
 DELAY_MS = 60.0

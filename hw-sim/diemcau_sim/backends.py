@@ -14,12 +14,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from diemcau_drivers.contract import BadRequest, Broken, PanelListener
+from diemcau_drivers.contract import BadRequest, Broken
+from diemcau_drivers.interfaces import PanelListener
 
 from .client import WorldClient
 
 if TYPE_CHECKING:
-    from diemcau_drivers.contract import Luma, Samples
+    from diemcau_drivers.interfaces import Luma, Samples
 
 SAMPLE_RATE_HZ = 48_000
 

@@ -21,7 +21,7 @@ from .people import people
 from .world import HOLDABLE, World
 
 if TYPE_CHECKING:
-    from diemcau_drivers.contract import Samples
+    from diemcau_drivers.interfaces import Samples
 
     from .acoustics import Acoustics
     from .scene import Scene

@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw, ImageFilter, UnidentifiedImageError
 from .world import World
 
 if TYPE_CHECKING:
-    from diemcau_drivers.contract import Luma
+    from diemcau_drivers.interfaces import Luma
 
     Pixels = NDArray[np.uint8]
 

@@ -24,7 +24,7 @@ import numpy as np
 from .soundserver import PrivatePipewire
 
 if TYPE_CHECKING:
-    from diemcau_drivers.contract import Samples
+    from diemcau_drivers.interfaces import Samples
 
 RATE_HZ = 48_000
 BLOCK = 960

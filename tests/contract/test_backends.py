@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 
 from backends import DEVICE, ROWS, Row, arranged, rows
-from diemcau_drivers import contract
+from diemcau_drivers import interfaces
 from diemcau_drivers.backends import SHIPPED, load
 from diemcau_drivers.contract import PROCESSES, BadRequest
 from diemcau_sim.backends import BACKENDS
 
 PROTOCOLS: Mapping[str, type[Any]] = {
-    "camera": contract.CameraBackend,
-    "audio": contract.AudioBackend,
-    "display": contract.DisplayBackend,
-    "panel": contract.PanelBackend,
-    "presence": contract.PresenceBackend,
-    "host": contract.HostBackend,
+    "camera": interfaces.CameraBackend,
+    "audio": interfaces.AudioBackend,
+    "display": interfaces.DisplayBackend,
+    "panel": interfaces.PanelBackend,
+    "presence": interfaces.PresenceBackend,
+    "host": interfaces.HostBackend,
 }
 THERE_ARE = {(process, name) for process, names in SHIPPED.items() for name in names} | {
     (process, "sim") for process in BACKENDS

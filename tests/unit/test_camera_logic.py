@@ -14,7 +14,7 @@ from diemcau_drivers.camera import SNAPSHOT_MAX_BYTES, Camera, Privacy, open_dev
 from diemcau_drivers.contract import Absent, BadRequest, Broken, Busy, DeviceError, Unsupported
 
 if TYPE_CHECKING:
-    from diemcau_drivers.contract import Luma
+    from diemcau_drivers.interfaces import Luma
 
 
 class Lens:

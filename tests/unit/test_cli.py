@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from diemcau_agent import __version__, cli
+from diemcau_agent import __version__, cli, exits
 from diemcau_agent.control import Control, Refused
 from fake_control_room import FakeControlRoom, judged, report, status
 
@@ -132,7 +132,7 @@ def test_press_and_hold_reach_the_button(tmp_path: Path, capsys: pytest.CaptureF
 def test_a_hold_out_of_bounds_is_wrong_usage(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         cli.main(["press", f"--hold={seconds}"])
-    assert stopped.value.code == cli.USAGE
+    assert stopped.value.code == exits.USAGE
     assert f"got '{seconds}', expected seconds from 0 to 60" in capsys.readouterr().err
 
 
@@ -163,7 +163,7 @@ def test_what_the_agent_refuses_is_told_to_programs_as_json(
 def test_without_an_agent_each_says_so_and_exits_3(
     command: str, as_json: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main([command, *(["--json"] if as_json else [])]) == cli.NO_AGENT
+    assert cli.main([command, *(["--json"] if as_json else [])]) == exits.NO_AGENT
     out, err = capsys.readouterr()
     told = json.loads(out)["error"]["detail"] if as_json else err
     assert str(tmp_path / "control.sock") in told
@@ -178,7 +178,7 @@ def test_watch_gives_programs_one_status_a_line(tmp_path: Path, capsys: pytest.C
         )
         assert child.stdout is not None
         assert json.loads(child.stdout.readline()) == room.status()
-    assert child.wait(10) == cli.NO_AGENT  # it went while someone watched
+    assert child.wait(10) == exits.NO_AGENT  # it went while someone watched
     child.stdout.close()
 
 
@@ -226,7 +226,7 @@ def test_run_refuses_bad_settings_so_that_nobody_starts_it_again(
 ) -> None:
     file = tmp_path / "bad.toml"
     file.write_text(BAD)
-    assert cli.main(["run", "--config", str(file)]) == cli.USAGE
+    assert cli.main(["run", "--config", str(file)]) == exits.USAGE
     assert "comands: unknown key (did you mean commands?)" in capsys.readouterr().err
 
 
@@ -264,7 +264,7 @@ def test_version_and_usage(capsys: pytest.CaptureFixture[str]) -> None:
     for wrong in ([], ["fly"], ["run"], ["selftest", "--scope", "medium"]):
         with pytest.raises(SystemExit) as stopped:
             cli.main(wrong)
-        assert stopped.value.code == cli.USAGE
+        assert stopped.value.code == exits.USAGE
 
 
 def test_a_reader_who_leaves_early_is_no_error(tmp_path: Path) -> None:

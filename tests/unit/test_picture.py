@@ -14,7 +14,7 @@ from diemcau_drivers.contract import CAMERA_READINGS
 from diemcau_drivers.measure import picture
 
 if TYPE_CHECKING:
-    from diemcau_drivers.contract import Luma
+    from diemcau_drivers.interfaces import Luma
 
 pictures = arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40)))
 

@@ -18,7 +18,7 @@ from diemcau_sim.acoustics import RATE_HZ, Acoustics, level_dbfs, read_wav
 from diemcau_sim.world import World
 
 if TYPE_CHECKING:
-    from diemcau_drivers.contract import Samples
+    from diemcau_drivers.interfaces import Samples
 
 BEFORE_S = 0.4
 SWEEP = Sweep()

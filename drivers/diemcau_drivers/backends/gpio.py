@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from diemcau_drivers.contract import Absent, Broken, Busy
 
 if TYPE_CHECKING:
-    from diemcau_drivers.contract import PanelListener
+    from diemcau_drivers.interfaces import PanelListener
 
 PINS = {"button_gpio": 17, "red_gpio": 22, "green_gpio": 27, "blue_gpio": 23}
 """Options, with the BCM numbers that the configuration has by default."""

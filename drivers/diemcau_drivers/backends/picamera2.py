@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
-    from diemcau_drivers.contract import Luma
+    from diemcau_drivers.interfaces import Luma
 
 MAIN_PX = (1280, 720)
 LORES_PX = (640, 360)

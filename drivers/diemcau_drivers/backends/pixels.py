@@ -18,7 +18,7 @@ from diemcau_drivers.contract import Broken
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from diemcau_drivers.contract import Luma
+    from diemcau_drivers.interfaces import Luma
 
 RAW = ("YUYV", "NV12", "GREY")
 JPEG = ("MJPG", "JPEG")

@@ -25,7 +25,7 @@ from .soundroute import Route, SoundSystem
 from .soundserver import NoServer, SoundServer
 
 if TYPE_CHECKING:
-    from diemcau_drivers.contract import Samples
+    from diemcau_drivers.interfaces import Samples
 
 RATE_HZ = 48_000
 SETTLE_S = 0.3

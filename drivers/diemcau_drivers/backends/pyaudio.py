@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from .portaudio import RATE_HZ, PortAudio, PortAudioFailed
 
 if TYPE_CHECKING:
-    from diemcau_drivers.contract import Samples
+    from diemcau_drivers.interfaces import Samples
 
 BLOCK = 2400
 """Samples a call, 50 ms. PortAudio keeps four of them, so a busy Pi may be late without tearing the sound."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from .portaudio import RATE_HZ, STALL_S, PortAudio, PortAudioFailed
 
 if TYPE_CHECKING:
-    from diemcau_drivers.contract import Samples
+    from diemcau_drivers.interfaces import Samples
 
 
 LATENCY_S = 0.2

@@ -20,7 +20,7 @@ from .lens import Lens, jpeg
 from .motors import Motors
 
 if TYPE_CHECKING:
-    from diemcau_drivers.contract import Luma
+    from diemcau_drivers.interfaces import Luma
 
     from .stream import Stream
 

@@ -16,7 +16,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from diemcau_drivers.contract import Luma
+    from diemcau_drivers.interfaces import Luma
 
 FULL_SCALE = 255.0
 DARK_LUMA = round(0.10 * FULL_SCALE)

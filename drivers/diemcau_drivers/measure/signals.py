@@ -15,7 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from diemcau_drivers.contract import Samples
+    from diemcau_drivers.interfaces import Samples
 
 
 RATE_HZ = 48_000

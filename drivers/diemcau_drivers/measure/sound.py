@@ -18,7 +18,7 @@ from .signals import RATE_HZ, Sweep
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from diemcau_drivers.contract import Samples
+    from diemcau_drivers.interfaces import Samples
 
     Wave = NDArray[np.float64]
 
