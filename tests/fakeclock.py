@@ -36,6 +36,11 @@ class FakeClock:
         """How many tasks sleep on this clock now."""
         return sum(not wake.done() for _, _, wake in self._sleepers)
 
+    @property
+    def next_wake_s(self) -> float | None:
+        """When the next sleeper wakes, on the monotonic clock."""
+        return self._sleepers[0][0] if self._sleepers else None
+
     async def sleep(self, seconds: float) -> None:
         if seconds <= 0:
             await asyncio.sleep(0)

@@ -196,6 +196,9 @@ class Connection:
         if sock is None:
             raise OSError("the connection closed at once")
         self._socket = sock
+        if isinstance(sock, socket.socket):
+            # Nagle holds a small reply back until the last one is acknowledged: 40 ms with delayed ACKs.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._loop.add_reader(sock.fileno(), self._readable)
         self._client.on_socket_register_write = self._want_write
         self._client.on_socket_unregister_write = self._unwant_write

@@ -51,13 +51,14 @@ class WorldClient:
 
     def receive(self) -> tuple[Mapping[str, Any], bytes]:
         """The next message. Raises ConnectionError at the end."""
-        if self._stream is None:
+        stream = self._stream  # close() may come from another thread
+        if stream is None:
             raise ConnectionError("not connected")
-        line = self._stream.readline()
+        line = stream.readline()
         if not line.endswith(b"\n"):
             raise ConnectionError("end of file")
         message = cast("dict[str, Any]", json.loads(line))
-        data = self._stream.read(message.get("bytes", 0))
+        data = stream.read(message.get("bytes", 0))
         if len(data) < message.get("bytes", 0):
             raise ConnectionError("end of file")
         if message.get("crash"):

@@ -53,9 +53,13 @@ class SimRoom:
             assert not self.task.done(), "the agent has ended"
 
     async def live(self, seconds: float) -> None:
-        """Let the room's time pass."""
-        for _ in range(round(seconds / STEP_S)):
-            await self.clock.advance(STEP_S)
+        """Let the room's time pass, from one waking to the next: what each sets off takes no time of it."""
+        end_s = self.clock.mono_s + seconds
+        while (left_s := end_s - self.clock.mono_s) > 1e-6:
+            wake_s = self.clock.next_wake_s
+            await self.clock.advance(
+                left_s if wake_s is None else min(left_s, max(0.0, wake_s - self.clock.mono_s))
+            )
             await self.idle()
 
     async def selftest(self) -> Selftest:

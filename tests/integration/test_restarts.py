@@ -42,7 +42,10 @@ def online(heard: Heard) -> bool:
 
 async def ready(observer: Observer) -> None:
     await observer.until(
-        lambda h: h.name == "health" and h.point == POINT and h.document["readiness"] == "ready", 15
+        lambda h: (
+            h.name == "health" and h.point == POINT and not h.retained and h.document["readiness"] == "ready"
+        ),
+        15,
     )
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -19,8 +19,12 @@ from .outcome import Refused, Unanswerable
 MAX_BYTES = 16 * 1024
 ANSWERABLE_BYTES = 4 * MAX_BYTES
 """A command that is too large is still opened up to here, to learn who is to be told so."""
+MAX_CONTAINERS = 256
+"""No command has ten; how deep a decoder may go differs between Pythons."""
 LIFETIME_S = 120
 """``exp`` lies at most so long after ``iat``; a clock may be wrong by as much."""
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 _COMMAND_ID = re.compile(r"[A-Za-z0-9-]{8,64}")
 
@@ -36,6 +40,8 @@ class Letter:
 
 def read(text: bytes) -> Letter:
     """Raises Unanswerable where it is no JSON object, or does not say whom to answer."""
+    if text.count(b"[") + text.count(b"{") > MAX_CONTAINERS:
+        raise Unanswerable("malformed", f"got more than {MAX_CONTAINERS} objects and lists")
     try:
         data = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -70,10 +76,15 @@ def check_audience(topic: str, claim: Claims, audiences: Sequence[str]) -> None:
 
 def claims(letter: Letter) -> Claims:
     """Raises Refused (``bad_args``) with every field that is wrong."""
-    errors = explain(Claims, letter.data)
-    if errors:
-        raise Refused("bad_args", "; ".join(errors))
-    return msgspec.convert(letter.data, Claims)
+    return fitted(Claims, letter.data)
+
+
+def fitted(kind: type[T], data: Any, path: str = "") -> T:
+    """Plain ``data`` as ``kind``. Raises Refused (``bad_args``) with every field that is wrong."""
+    try:
+        return msgspec.convert(data, kind)
+    except msgspec.ValidationError as error:
+        raise Refused("bad_args", "; ".join(explain(kind, data, path)) or str(error)) from None
 
 
 def check_times(claim: Claims, now_s: float, *, synced: bool) -> None:

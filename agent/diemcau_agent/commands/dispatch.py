@@ -18,12 +18,20 @@ from typing import Any
 import msgspec
 
 from diemcau_agent.database import DatabaseError
-from diemcau_agent.explain import explain
 from diemcau_agent.judges import failure_code
 from diemcau_agent.model import Claims
 from diemcau_drivers.contract import DEVICES, DeviceError
 
-from .claims import ANSWERABLE_BYTES, Letter, check_audience, check_envelope, check_times, claims, read
+from .claims import (
+    ANSWERABLE_BYTES,
+    Letter,
+    check_audience,
+    check_envelope,
+    check_times,
+    claims,
+    fitted,
+    read,
+)
 from .context import Context
 from .journal import Entry, Journal
 from .outcome import CommandError, Done, Failed, Refused, Unanswerable
@@ -163,10 +171,7 @@ class Dispatcher:
             raise Refused("unknown_verb", f"got {claim.verb}, expected one of {', '.join(self._verbs)}")
         if to_group and not verb.group:
             raise Refused("not_permitted", f"{verb.name}: cannot be sent to a group")
-        errors = explain(verb.args, claim.args, "args")
-        if errors:
-            raise Refused("bad_args", "; ".join(errors))
-        args = msgspec.convert(claim.args, verb.args)
+        args = fitted(verb.args, claim.args, "args")
         spread_s = float(getattr(args, "spread_s", 0.0))
         order = Order(verb, self._call(claim), args, context.uniform(0.0, spread_s) if spread_s else 0.0)
         if len(self._running) >= RUNNING_LIMIT:
