@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+import msgspec
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883, "wss": 443}
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(msgspec.Struct, frozen=True):
     scheme: str
     host: str
     port: int
@@ -25,8 +25,7 @@ class Address:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Tls:
+class Tls(msgspec.Struct, frozen=True):
     ca_file: str | None
     cert_file: str | None
     key_file: str | None

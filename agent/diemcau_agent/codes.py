@@ -11,8 +11,9 @@ A code names what is wrong, never where it was noticed. Its bound says how soon 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from .model import STATES, State
 
@@ -21,8 +22,7 @@ GONE_S = 15.0
 HOST_LINE_S = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Code:
+class Code(msgspec.Struct, frozen=True):
     """``devices``: what it can be of. ``cause``, ``remedy``: English, translated by gettext (text.py)."""
 
     name: str

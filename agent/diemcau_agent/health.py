@@ -8,7 +8,8 @@ device gone, a process that was killed or died, a self-test's finding) is raised
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from .codes import CODES, state_of, worst
 from .model import Readiness, Reading, State
@@ -19,8 +20,7 @@ RAISE_AT = 2
 """N: of these so many must have seen a code to raise it, and as many in a row not to clear it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
+class Observation(msgspec.Struct, frozen=True):
     """What one look at one device told.
 
     ``codes``: seen now. ``covers``: what this look could have seen; other codes stay as they
@@ -31,7 +31,7 @@ class Observation:
 
     codes: tuple[str, ...]
     covers: frozenset[str]
-    readings: Mapping[str, Reading] = field(default_factory=dict[str, Reading])
+    readings: Mapping[str, Reading] = msgspec.field(default_factory=dict[str, Reading])
     known: bool = True
     decisive: bool = False
     stuck: bool = False
@@ -39,18 +39,17 @@ class Observation:
     in_use_by: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceHealth:
+class DeviceHealth(msgspec.Struct, frozen=True):
     """The judged state of one device, the host or the line. ``since_s``, ``checked_s``: wall time."""
 
     state: State = "unknown"
     codes: tuple[str, ...] = ()
     since_s: float = 0.0
     checked_s: float | None = None
-    readings: Mapping[str, Reading] = field(default_factory=dict[str, Reading])
+    readings: Mapping[str, Reading] = msgspec.field(default_factory=dict[str, Reading])
     in_use_by: str | None = None
     known: bool = False
-    seen: Mapping[str, tuple[bool, ...]] = field(default_factory=dict[str, tuple[bool, ...]])
+    seen: Mapping[str, tuple[bool, ...]] = msgspec.field(default_factory=dict[str, tuple[bool, ...]])
 
     @property
     def code(self) -> str | None:

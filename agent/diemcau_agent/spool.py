@@ -20,8 +20,9 @@ from __future__ import annotations
 import sqlite3
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from .database import Database, is_full, transaction
 from .topics import STREAMS
@@ -59,8 +60,7 @@ SCHEMA = (
 """One script a version. ``command`` and ``restart`` belong to :mod:`diemcau_agent.commands.journal`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True):
     """One committed document. ``payload`` is what goes on the wire."""
 
     stream: str
@@ -68,16 +68,14 @@ class Record:
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
+class _Waiting(msgspec.Struct, frozen=True):
     stream: str
     seq: int
     age: int
     payload: bytes
 
 
-@dataclass(slots=True)
-class _Stream:
+class _Stream(msgspec.Struct):
     last: int
     """The newest number given."""
     committed: int

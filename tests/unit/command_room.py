@@ -255,5 +255,5 @@ def judged(state: Any, code: str | None = None) -> Judged:
 
 
 def _replace(context: Context, changes: Mapping[str, Any]) -> Context:
-    fields = {name: getattr(context, name) for name in Context.__dataclass_fields__}
+    fields = {name: getattr(context, name) for name in Context.__struct_fields__}
     return Context(**(fields | dict(changes)))

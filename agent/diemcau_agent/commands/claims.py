@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -29,8 +28,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 _COMMAND_ID = re.compile(r"[A-Za-z0-9-]{8,64}")
 
 
-@dataclass(frozen=True, slots=True)
-class Letter:
+class Letter(msgspec.Struct, frozen=True):
     """A command whose signature held. ``id``, ``iss``: whom to answer; the rest is not looked at yet."""
 
     id: str

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+import msgspec
 
 from diemcau_agent.clock import Clock
 from diemcau_agent.config import Settings
@@ -56,8 +57,7 @@ class Tell(Protocol):
     ) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(msgspec.Struct, frozen=True):
     settings: Callable[[], Settings]
     """Those in force now."""
     clock: Clock

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -47,8 +46,7 @@ RUNNING_LIMIT = 32
 PROGRESS_S = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(msgspec.Struct, frozen=True):
     """A command that passed every check. What it needs is held for it, but while ``delay_s`` passes."""
 
     verb: Verb[Any]

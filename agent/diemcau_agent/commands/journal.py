@@ -6,8 +6,9 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from diemcau_agent.database import transaction
 from diemcau_agent.spool import Spool
@@ -19,8 +20,7 @@ _PRUNE_EVERY = 20
 DAY_S = 86_400.0
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """``claims``: as they came, JSON. ``intent``: what a restart wrote down before it happened.
     ``answer``: the last reply, JSON; None while the command runs, or where it was cut short."""
 

@@ -11,8 +11,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal
+
+import msgspec
 
 Refusal = Literal[
     "bad_nonce", "expired", "clock_unsynced", "wrong_audience", "not_permitted", "retained", "unknown_verb",
@@ -23,8 +24,7 @@ Refusal = Literal[
 Silent = Literal["bad_signature", "unknown_key", "malformed", "too_large", "not_a_command"]
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(msgspec.Struct, frozen=True):
     """``kept``: what the journal keeps in place of ``result``, where that is too large or too private."""
 
     result: Any

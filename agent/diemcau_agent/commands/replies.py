@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from diemcau_agent.model import Claims, Reply, ReplyState, encode
 
@@ -21,8 +22,7 @@ TOLD_S = 5.0
 DETAIL_LIMIT = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(msgspec.Struct, frozen=True):
     """``answer`` goes out, ``kept`` into the journal."""
 
     state: ReplyState

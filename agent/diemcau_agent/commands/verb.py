@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
+import msgspec
 from msgspec import Meta, Struct
 
 from diemcau_agent.model import Claims
@@ -38,8 +38,7 @@ class GroupArgs(Args, frozen=True, forbid_unknown_fields=True, kw_only=True):
 A = TypeVar("A", bound=Args)
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """One command on its way. ``progress(data)``: a ``running`` reply, at most one a second. ``told()``:
     wait, bounded, until the replies so far have left."""
 

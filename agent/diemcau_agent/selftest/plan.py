@@ -7,8 +7,9 @@ of one process follow each other, those of different processes run side by side.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
+
+import msgspec
 
 from diemcau_agent import judges
 from diemcau_agent.codes import CODES
@@ -19,8 +20,7 @@ BUDGET_S: dict[Scope, float] = {"quick": 9.8, "full": 59.5}
 """docs/wire.md promises 10 s and 60 s; the rest is for the report's own way."""
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(msgspec.Struct, frozen=True):
     """What a check judges: the answer's readings and what was asked (``args``).
 
     ``microphone``: codes already found of the microphone in this run.
@@ -54,8 +54,7 @@ def judge_answered(seen: Seen) -> tuple[str, ...]:
     return ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class Check(msgspec.Struct, frozen=True, kw_only=True):
     """One step. ``codes``: what it can find. ``needs``: other devices that it works through.
 
     ``requires``: readings without which nothing was tested; ``optional`` where a good machine may lack
@@ -74,8 +73,7 @@ class Check:
     judge: Callable[[Seen], tuple[str, ...]] = judge_device
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class Question(msgspec.Struct, frozen=True, kw_only=True):
     """``process``: a device's process, or "host" or "line", which the daemon reads itself.
 
     ``confirm``: a first look that finds fault is repeated, and the second counts. ``pause_s``: waited before.
@@ -83,7 +81,7 @@ class Question:
 
     process: str
     do: str
-    args: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    args: Mapping[str, Any] = msgspec.field(default_factory=dict[str, Any])
     deadline_s: float
     checks: tuple[Check, ...]
     scopes: tuple[Scope, ...] = ("quick", "full")
@@ -101,7 +99,9 @@ CAMERA_PICTURE = Check(
     measures=("luma_mean", "motion_db", "sharpness", "fps"),
     requires=("luma_mean", "motion_db", "sharpness"),
 )
-CAMERA_STEADY = replace(CAMERA_PICTURE, name="camera_steady", title="Camera picture, a while later")
+CAMERA_STEADY = msgspec.structs.replace(
+    CAMERA_PICTURE, name="camera_steady", title="Camera picture, a while later"
+)
 CAMERA_CONTROLS = Check(
     name="camera_controls", device="camera", title="Camera controls",
     expected="the camera tells its power, zoom and preset",
@@ -132,12 +132,12 @@ SOUND_LOOP = Check(
     measures=("level_dbfs", "delay_ms", "snr_db", "correlation", "distortion_percent", "echo_db"),
     requires=("found",), needs=("microphone",), judge=judge_loop,
 )
-SOUND_LOOP_LOW = replace(
+SOUND_LOOP_LOW = msgspec.structs.replace(
     SOUND_LOOP, name="sound_loop_low", title="Sound loop, low",  # so low that the noise is not judged by it
     expected="the test sound is heard at no less than {loop_gain_min_db:.0f} dB of what was played, "
              "distortion at most {distortion_max_percent:.0f} %, no echo over {echo_max_db:.0f} dB",
 )
-SOUND_LOOP_HIGH = replace(SOUND_LOOP, name="sound_loop_high", title="Sound loop, high")
+SOUND_LOOP_HIGH = msgspec.structs.replace(SOUND_LOOP, name="sound_loop_high", title="Sound loop, high")
 ANNOUNCEMENT = Check(
     name="speaker_announcement", device="speaker", title="Announcement",
     expected="the chime is played", measures=("seconds",), judge=judge_answered,
@@ -259,5 +259,5 @@ def planned(scope: Scope, expected: Mapping[str, bool]) -> tuple[Question, ...]:
             if all(device in _ALWAYS or expected.get(device) for device in (check.device, *check.needs))
         )
         if scope in question.scopes and checks:
-            questions.append(replace(question, checks=checks))
+            questions.append(msgspec.structs.replace(question, checks=checks))
     return tuple(questions)
