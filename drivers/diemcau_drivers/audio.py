@@ -1,7 +1,8 @@
 """The microphone's and speaker's device logic over an AudioBackend.
 
-Nothing is opened where a look is passive or another program holds the device so that it cannot be
-shared, and the speaker's look never plays: tones are for the self-test and for announcements. The
+Nothing is opened where a look is passive, or where another program uses the device and it cannot be
+shared; a shared microphone is listened to, and its look is passive all the same. The speaker's look never
+plays: tones are for the self-test and for announcements, and not while another program uses either. The
 mixer is no opening: it is read at each look, and a set is answered with what was read back.
 
 Raises: Busy (held by another program, no ``force``), Unsupported (the card has no such control),
@@ -74,7 +75,8 @@ class Audio:
             identity = self._backend.microphone() if device == "microphone" else self._backend.speaker()
             holder = self._backend.holder(device)
             readings = dict(self._backend.mixer(device))
-            if seconds is not None and not passive and holder is None:
+            free = holder is None or self._backend.shares()
+            if seconds is not None and not passive and free:
                 try:
                     readings |= self._levels(seconds)
                 except Busy as error:  # taken between the look around and the opening

@@ -61,7 +61,12 @@ class AudioBackend(Protocol):
 
     def speaker(self) -> Mapping[str, str]: ...
     def holder(self, device: str) -> str | None:
-        """Who holds "microphone" or "speaker" so that it cannot be shared; None where it can be opened."""
+        """The program that uses "microphone" or "speaker" now, "other" where unknown, None where nobody
+        does."""
+        ...
+
+    def shares(self) -> bool:
+        """Whether a microphone that another program uses can be listened to all the same."""
         ...
 
     def record(self, seconds: float) -> Samples: ...

@@ -110,6 +110,10 @@ class SimAudio:
     def holder(self, device: str) -> str | None:
         return self._world.ask("holder", device=device)["by"]
 
+    def shares(self) -> bool:
+        """Who holds the world's card holds it alone."""
+        return False
+
     def record(self, seconds: float) -> Samples:
         _, data = self._world.ask_bytes("audio.record", seconds=seconds)
         self._pass(seconds)

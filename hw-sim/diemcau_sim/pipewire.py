@@ -28,6 +28,8 @@ from .world import World
 SPEAKER, MICROPHONE = "diemcau_speaker", "diemcau_microphone"
 _NODES = {"speaker": SPEAKER, "microphone": MICROPHONE}
 _KINDS = {"speaker": "sink", "microphone": "source"}
+_HOLDS = {"speaker": ("pacat", "/dev/zero"), "microphone": ("parec", "/dev/null")}
+HOLDER_ENDS_S = 5.0
 NORMAL = 65536
 """PulseAudio's raw volume for 100 % and 0 dB; its scale is cubic."""
 
@@ -48,6 +50,7 @@ class PipewireRoom:
         self._frozen = False
         self._crashing = False
         self._last: dict[str, dict[str, Any]] = {}
+        self._holders: dict[str, tuple[str, subprocess.Popen[bytes]]] = {}
         self._changed = threading.Event()
         self._stopping = False
         self._unwatch: Callable[[], None] | None = None
@@ -165,6 +168,24 @@ class PipewireRoom:
                 else:
                     self.restore(device)
                     self._mix(device)
+                usable = not self._crashing and f"{device}_absent" not in faults
+                self._hold(device, self._world.holder(device) if usable else None)
+
+    def _hold(self, device: str, by: str | None) -> None:
+        """A client of that name has a stream open, as a meeting would: it listens, or plays silence."""
+        name, process = self._holders.get(device, (None, None))
+        if name == by and (process is None or process.poll() is None):
+            return
+        if process is not None:
+            process.kill()
+            process.wait(HOLDER_ENDS_S)
+            del self._holders[device]
+        if by is not None:
+            program, source = _HOLDS[device]
+            client = self._server.spawn(
+                program, "--raw", f"--device={_NODES[device]}", f"--client-name={by}", source
+            )
+            self._holders[device] = (by, client)
 
     def _mix(self, device: str) -> None:
         """Whichever side has changed its mixer since they last agreed tells the other."""

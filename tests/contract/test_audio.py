@@ -11,10 +11,11 @@ import pytest
 from audio_backends import SoundRig, on, pipewire_room, sound
 from backends import arranged, rows
 from diemcau_drivers.audio import Audio
-from diemcau_drivers.contract import LOOP_READINGS, MICROPHONE_READINGS, Absent, Look
+from diemcau_drivers.contract import LOOP_READINGS, MICROPHONE_READINGS, Absent, Busy, Look
 from diemcau_drivers.interfaces import AudioBackend
 from diemcau_drivers.measure.signals import RATE_HZ, Sweep, after_silence
 from diemcau_drivers.measure.sound import Heard, hear, levels
+from rigs import wait_until
 
 __all__ = ["pipewire_room", "sound"]
 
@@ -56,6 +57,26 @@ def test_identities_are_texts_and_stay_the_same(sound: SoundRig) -> None:
 def test_a_free_device_is_held_by_nobody(sound: SoundRig) -> None:
     assert sound.backend.holder("microphone") is None
     assert sound.backend.holder("speaker") is None
+
+
+@with_hands
+@pytest.mark.parametrize("device", ["microphone", "speaker"])
+def test_a_meeting_that_uses_a_device_is_named_and_comes_first(sound: SoundRig, device: str) -> None:
+    assert sound.world is not None
+    other = "speaker" if device == "microphone" else "microphone"
+    logic = Audio(sound.backend)
+    sound.world.hold(device, "codec")
+    try:
+        wait_until(lambda: sound.backend.holder(device) == "codec")
+        assert sound.backend.holder(other) is None
+        look = Look.from_dict(logic.handle("probe", {"seconds": 0.5})[device])
+        assert (look.passive, look.in_use_by, look.error) == (True, "codec", None)
+        assert ("level_dbfs" in look.readings) == (device == "microphone" and sound.backend.shares())
+        with pytest.raises(Busy, match="codec"):
+            logic.handle("loop", {})
+    finally:
+        sound.world.hold(device, None)
+    wait_until(lambda: sound.backend.holder(device) is None)
 
 
 @every

@@ -22,6 +22,7 @@ class FakeSound:
     def __init__(self) -> None:
         self.absent: set[str] = set()
         self.holders: dict[str, str] = {}
+        self.shared = False
         self.mixers: dict[str, dict[str, Any]] = {
             "microphone": {"muted": False, "gain_db": 0.0},
             "speaker": {"muted": False, "volume_percent": 70.0},
@@ -37,6 +38,9 @@ class FakeSound:
 
     def holder(self, device: str) -> str | None:
         return self.holders.get(device)
+
+    def shares(self) -> bool:
+        return self.shared
 
     def record(self, seconds: float) -> Sound:
         self.used.append("record")
@@ -130,6 +134,19 @@ def test_a_microphone_that_another_program_holds_is_not_opened(audio: Audio, sou
     assert microphone.in_use_by == "zoom"
     assert microphone.readings == {"muted": False, "gain_db": 0.0}
     assert speaker.in_use_by is None
+
+
+def test_a_shared_microphone_is_listened_to_while_a_meeting_uses_it(audio: Audio, sound: FakeSound) -> None:
+    """Levels do not disturb; a sweep would be heard by the whole conference."""
+    sound.holders = {"microphone": "Chromium input"}
+    sound.shared = True
+    microphone, _ = looks(audio, seconds=0.5)
+    assert sound.used == ["record"]
+    assert microphone.readings["level_dbfs"] == pytest.approx(-40, abs=0.5)
+    assert (microphone.passive, microphone.in_use_by) == (True, "Chromium input")
+    with pytest.raises(Busy, match="Chromium input"):
+        audio.handle("loop", {})
+    assert sound.used == ["record"]
 
 
 def test_a_microphone_that_is_taken_at_the_last_moment_is_in_use(audio: Audio, sound: FakeSound) -> None:

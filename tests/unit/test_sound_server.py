@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from fake_soundcards import SoundTree, program
 
 def device(name: str, properties: dict[str, str], raw: int = 65536, mute: bool = False) -> dict[str, Any]:
     return {
+        "index": int(properties.get("alsa.card", properties.get("api.alsa.pcm.card", 9))) + 50,
         "name": name,
         "description": f"the {name}",
         "mute": mute,
@@ -32,6 +34,19 @@ SOURCES = [
     device("usb-left", {"alsa.card": "1"}),
     device("usb-right", {"api.alsa.pcm.card": "2"}, raw=52057, mute=True),
 ]
+
+
+def stream(on: dict[str, int], name: str | None, corked: bool = False, pid: int = 1) -> dict[str, Any]:
+    named = {} if name is None else {"application.name": name}
+    return {**on, "corked": corked, "properties": {"application.process.id": str(pid), **named}}
+
+
+SOURCE_OUTPUTS = [
+    stream({"source": 50}, "paused meeting", corked=True),
+    stream({"source": 51}, "this very process", pid=os.getpid()),
+    stream({"source": 52}, "Chromium input"),
+]
+SINK_INPUTS = [stream({"sink": 4294967295}, "elsewhere"), stream({"sink": 50}, None)]
 SINKS = [device("auto_null", {}), device("hdmi", {"alsa.card": "0"}, raw=32768)]
 
 
@@ -44,6 +59,8 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         {
             "-f json list sources": json.dumps(SOURCES),
             "-f json list sinks": json.dumps(SINKS),
+            "-f json list source-outputs": json.dumps(SOURCE_OUTPUTS),
+            "-f json list sink-inputs": json.dumps(SINK_INPUTS),
             "get-default-source": "usb-left",
             "set-source-mute usb-left 1": "",
             "set-source-volume usb-left 52057": "",
@@ -75,7 +92,22 @@ def test_the_source_that_is_asked_for_is_found(server: SoundServer, wanted: str 
     route = server.find("microphone", Wanted.parse(wanted))
     assert route.identity["name"] == name
     assert route.environment == {"PULSE_SOURCE": name}
-    assert server.holder(route) is None, "a server's devices are shared"
+
+
+@pytest.mark.parametrize(
+    ("kind", "wanted", "holder"),
+    [
+        ("microphone", "usb-right", "Chromium input"),
+        ("microphone", "usb-left", None),  # our own recording
+        ("microphone", "builtin", None),  # paused
+        ("speaker", "hdmi", "other"),  # a program that does not say its name
+    ],
+)
+def test_a_meeting_that_has_a_stream_on_a_device_is_its_holder(
+    server: SoundServer, kind: str, wanted: str, holder: str | None
+) -> None:
+    assert server.shared
+    assert server.holder(server.find(kind, Wanted.parse(wanted))) == holder
 
 
 def test_the_identity_says_what_to_write_into_the_settings(server: SoundServer) -> None:

@@ -27,6 +27,8 @@ _USUAL = {
 
 
 class KernelCards:
+    shared = False
+
     def __init__(self, root: Path = Path("/")) -> None:
         self._root = root
 

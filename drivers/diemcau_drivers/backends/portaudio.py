@@ -78,6 +78,9 @@ class PortAudio:
         system, route = self._find(device)
         return system.holder(route)
 
+    def shares(self) -> bool:
+        return self._find("microphone")[0].shared
+
     def mixer(self, device: str) -> Mapping[str, Any]:
         system, route = self._find(device)
         return system.mixer(route)

@@ -19,10 +19,15 @@ class Route:
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     """Variables that lead the PCM to the device (PULSE_SOURCE, PULSE_SINK)."""
     card: Card | None = None
+    index: int | None = None
+    """The sound server's number of it."""
 
 
 class SoundSystem(Protocol):
     """Where devices are found and mixed: a sound server, or the kernel's cards. Raises DeviceError."""
+
+    shared: bool
+    """Whether several programs can use one of its devices at a time."""
 
     def find(self, device: str, wanted: Wanted) -> Route: ...
     def holder(self, route: Route) -> str | None: ...

@@ -17,6 +17,7 @@ from typing import Any, cast
 
 from diemcau_drivers.contract import Absent, Broken, Unsupported
 
+from .holders import OTHER
 from .soundcards import Card, Wanted, cards
 from .soundroute import Route
 
@@ -25,6 +26,7 @@ PACTL_DEADLINE_S = 15.0
 device, by the daemon's own deadline, and not as a broken one by ours."""
 NORMAL = 65536
 _KIND = {"microphone": "source", "speaker": "sink"}
+_STREAM = {"microphone": "source-outputs", "speaker": "sink-inputs"}
 _PCM = "pulse"
 """ALSA's way to the server (libasound2-plugins); which of its devices, the environment says."""
 _VARIABLE = {"microphone": "PULSE_SOURCE", "speaker": "PULSE_SINK"}
@@ -37,7 +39,9 @@ class NoServer(Exception):
 
 
 class SoundServer:
-    """Every method but ``holder`` raises NoServer, and Broken where the server refuses."""
+    """Every method raises NoServer, and Broken where the server refuses."""
+
+    shared = True
 
     def __init__(self, root: Path = Path("/")) -> None:
         self._root = root
@@ -52,11 +56,18 @@ class SoundServer:
                 identity = {"name": name, "description": str(entry.get("description", ""))}
                 if card is not None and card.usb is not None:
                     identity["usb"] = card.usb
-                return Route(device, _PCM, identity, environment={_VARIABLE[device]: name})
+                return Route(
+                    device, _PCM, identity, environment={_VARIABLE[device]: name}, index=entry["index"]
+                )
         raise Absent(f"no {device} {wanted} on the sound server; there is: {', '.join(present) or 'none'}")
 
     def holder(self, route: Route) -> str | None:
-        """Nobody: a server's devices are shared."""
+        """Whoever has a stream running on it but this process; one that is paused (corked) uses nothing."""
+        for stream in _listed(_STREAM[route.device]):
+            properties = cast("Mapping[str, str]", stream["properties"])
+            ours = properties.get("application.process.id") == str(os.getpid())
+            if stream[_KIND[route.device]] == route.index and not stream["corked"] and not ours:
+                return properties.get("application.name") or OTHER
         return None
 
     def mixer(self, route: Route) -> Mapping[str, Any]:
@@ -87,10 +98,9 @@ class SoundServer:
                 raise Unsupported(f"a {route.device} has no {key}")
 
     def _list(self, kind: str) -> list[dict[str, Any]]:
-        entries = cast("list[dict[str, Any]]", json.loads(_pactl("-f", "json", "list", f"{kind}s")))
         return [
             entry
-            for entry in entries
+            for entry in _listed(f"{kind}s")
             if entry["name"] != _NULL_SINK and entry["properties"].get("device.class") != "monitor"
         ]
 
@@ -114,6 +124,10 @@ class SoundServer:
         if wanted.anything or wanted.name in (entry["name"], entry.get("description")):
             return True
         return card is not None and wanted.is_card(card)
+
+
+def _listed(what: str) -> list[dict[str, Any]]:
+    return cast("list[dict[str, Any]]", json.loads(_pactl("-f", "json", "list", what)))
 
 
 def gain_db(raw: int) -> float:
