@@ -8,8 +8,8 @@ python=${2:-python3}
 
 wanted="mosquitto pipewire wireplumber pipewire-pulse pulseaudio-utils dbus-daemon libasound2-plugins libportaudio2"
 if [ "$set_name" = dev ]; then
-    # PyAudio is compiled; v4l-utils has cec-ctl and v4l2-ctl.
-    wanted="$wanted gcc libc6-dev portaudio19-dev v4l-utils shellcheck"
+    # PyAudio is compiled; v4l-utils has cec-ctl and v4l2-ctl, alsa-utils amixer.
+    wanted="$wanted gcc libc6-dev portaudio19-dev v4l-utils alsa-utils fonts-dejavu-core shellcheck"
 fi
 
 fail() {

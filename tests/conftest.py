@@ -11,7 +11,16 @@ from fakeclock import FakeClock
 
 PROGRAMS = {
     "mosquitto": ("mosquitto",),
-    "pipewire": ("pipewire", "wireplumber", "pipewire-pulse", "pactl", "parec", "pacat", "dbus-run-session"),
+    "pipewire": (
+        "pipewire",
+        "wireplumber",
+        "pipewire-pulse",
+        "pw-cat",
+        "pw-link",
+        "pactl",
+        "dbus-daemon",
+        "amixer",
+    ),
 }
 """marker -> the programs that its tests run for real."""
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
