@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 class CameraBackend(Protocol):
-    """One camera. ``open`` takes the device (Absent, Busy); everything else but ``identity`` and
-    ``holder`` needs it open."""
+    """One camera. Everything but ``identity`` and ``holder`` needs it open. Where another program
+    holds it, ``open`` may raise Busy, or else what wants a picture does."""
 
     def identity(self) -> Mapping[str, str]: ...
     def holder(self) -> str | None:

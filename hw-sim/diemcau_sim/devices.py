@@ -117,7 +117,8 @@ class Devices:
     # --- Camera
 
     def _camera_open(self, args: Mapping[str, Any], payload: bytes) -> Answer:
-        self._use("camera")
+        """As of a V4L2 node: it opens and moves while another program streams, but gives no picture."""
+        self.touch("camera")
         return Answer()
 
     def _camera_grab(self, args: Mapping[str, Any], payload: bytes) -> Answer:

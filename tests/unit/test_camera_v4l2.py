@@ -72,8 +72,9 @@ def test_closing_stops_the_stream_and_opening_again_works(kernel: FakeSysfs, dri
     lens = camera(kernel)
     for _ in range(2):
         lens.open()
-        assert driver.streaming
+        assert not driver.streaming, "a camera whose controls are read is not switched on"
         lens.grab(2)
+        assert driver.streaming
         lens.close()
         assert not driver.streaming
     lens.close()
@@ -95,8 +96,10 @@ def test_the_best_format_at_the_nearest_size_is_taken(kernel: FakeSysfs, driver:
 
 def test_a_camera_without_a_format_that_we_read_is_told_by_name(kernel: FakeSysfs, driver: FakeV4l2) -> None:
     driver.formats = {"H264": [(1280, 720)]}
+    lens = camera(kernel)
     with pytest.raises(Broken, match="offers H264"):
-        camera(kernel).open()
+        take_one(lens)
+    lens.close()
 
 
 def test_digital_zoom_crops_the_jpeg_and_not_the_frames_that_are_judged(
@@ -129,6 +132,11 @@ def test_a_mjpeg_camera_is_decoded(kernel: FakeSysfs, driver: FakeV4l2) -> None:
     assert width == 320
 
 
+def take_one(lens: V4l2Camera) -> None:
+    lens.open()
+    lens.grab(1)
+
+
 @pytest.mark.parametrize(
     ("call", "number", "kind"),
     [
@@ -145,9 +153,10 @@ def test_what_the_kernel_refuses_has_its_meaning(
     driver.fails[call] = number
     lens = camera(kernel)
     with pytest.raises(kind):
-        lens.open()
+        take_one(lens)
+    lens.close()
     driver.fails.clear()
-    lens.open()  # nothing of the failed opening is left
+    take_one(lens)  # nothing of the failed opening is left
     lens.close()
 
 
@@ -158,8 +167,22 @@ def test_busy_names_the_program_that_streams(kernel: FakeSysfs, driver: FakeV4l2
     lens = camera(kernel)
     assert lens.holder() == "chromium"
     with pytest.raises(Busy) as refused:
-        lens.open()
+        take_one(lens)
     assert refused.value.in_use_by == "chromium"
+    lens.close()
+
+
+def test_a_camera_that_streams_to_another_program_can_still_be_moved(
+    kernel: FakeSysfs, driver: FakeV4l2
+) -> None:
+    """Its motors need no stream: what is forced on a held camera is done."""
+    driver.controls = zoom_motors(100, 500)
+    driver.fails |= {"S_FMT": errno.EBUSY, "REQBUFS": errno.EBUSY}
+    lens = camera(kernel, presets=PRESETS)
+    lens.open()
+    lens.set_preset("desk")
+    assert lens.state() == {"power": True, "zoom": 2.0, "preset": "desk"}
+    lens.close()
 
 
 def test_a_camera_pulled_out_while_it_streams_is_absent_and_closes(

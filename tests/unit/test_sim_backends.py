@@ -124,11 +124,14 @@ def test_a_camera_that_another_program_holds_is_busy(kit: Kit) -> None:
     assert camera.holder() is None
     kit.world.hold("camera", "codec")
     assert camera.holder() == "codec"
+    camera.open()
+    camera.set_zoom(2.0)
+    assert camera.state()["zoom"] == 2.0
     with pytest.raises(Busy) as refused:
-        camera.open()
+        camera.grab(1)
     assert refused.value.in_use_by == "codec"
     kit.world.hold("camera", None)
-    camera.open()
+    camera.grab(1)
 
 
 def test_a_camera_unplugged_while_open_is_absent(kit: Kit) -> None:

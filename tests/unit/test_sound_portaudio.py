@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -165,7 +166,7 @@ def test_a_card_that_portaudio_does_not_list_is_absent(tree: SoundTree) -> None:
 def test_a_server_is_reached_by_the_pulse_pcm(
     tree: SoundTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = {"index": 1, "name": "usb-left", "mute": False, "volume": {}, "properties": {}}
+    source: dict[str, Any] = {"index": 1, "name": "usb-left", "mute": False, "volume": {}, "properties": {}}
     program(tmp_path, "pactl", {"-f json list sources": json.dumps([source])})
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.delenv("PULSE_SOURCE", raising=False)

@@ -1,4 +1,4 @@
-"""One V4L2 capture stream through linuxpy: opened, configured, read, closed.
+"""One V4L2 capture node through linuxpy: opened, its controls; configured, read, closed.
 
 Raises OSError as the kernel gives it (EBUSY: another program streams; ENODEV: pulled out) and Broken.
 """
@@ -72,18 +72,22 @@ RawFormat = Callable[[Device, int], Any]
 
 
 class Stream:
-    """A stream that runs from construction to ``close``."""
+    """A node that is open from construction to ``close``, and streams from ``start`` on.
+
+    The controls need no stream: while another program streams, a camera can still be moved.
+    """
 
     def __init__(self, node: Path) -> None:
         self._device = cast("Device", linuxpy.Device(str(node)))
         self._device.open()
-        try:
-            self._capture = cast("Capture", linuxpy.VideoCapture(cast("Any", self._device), BUFFERS))
-            self.form = self._configured()
-            self._capture.open()
-        except BaseException:
-            self._device.close()
-            raise
+        self._capture: Capture | None = None
+
+    def start(self) -> PixelFormat:
+        capture = cast("Capture", linuxpy.VideoCapture(cast("Any", self._device), BUFFERS))
+        form = self._configured(capture)
+        capture.open()
+        self._capture = capture
+        return form
 
     def controls(self) -> dict[int, Control]:
         """Control id -> control."""
@@ -91,22 +95,23 @@ class Stream:
 
     def read(self, timeout_s: float) -> tuple[bytes, float] | None:
         """The next frame and the driver's time stamp (s); None where none came in time."""
-        source = self._capture.buffer
+        source = None if self._capture is None else self._capture.buffer
         frame = None if source is None else source.frame_reader.read(timeout_s)
         return None if frame is None else (frame.data, frame.timestamp)
 
     def close(self) -> None:
         try:
-            self._capture.close()
+            if self._capture is not None:
+                self._capture.close()
         except OSError as error:
             if error.errno != errno.ENODEV:  # pulled out: there is no stream left to stop
                 raise
         finally:
             self._device.close()
 
-    def _configured(self) -> PixelFormat:
+    def _configured(self, capture: Capture) -> PixelFormat:
         """Ask for the best format at the size nearest to SIZE_PX, and read back what the driver gave."""
-        offered = {form.pixel_format.human_str(): form.pixel_format for form in self._capture.formats()}
+        offered = {form.pixel_format.human_str(): form.pixel_format for form in capture.formats()}
         fourcc = next((name for name in FORMATS if name in offered), None)
         if fourcc is None:
             there = ", ".join(offered) or "nothing"
@@ -117,7 +122,7 @@ class Stream:
             if hasattr(size.info, "width")  # a range has bounds instead, and then any size may be asked for
         ]
         width_px, height_px = min(sizes, key=_distance, default=SIZE_PX)
-        self._capture.set_format(width_px, height_px, fourcc)
+        capture.set_format(width_px, height_px, fourcc)
         read_format = cast("RawFormat", cast("Any", linuxpy).get_raw_format)
         given = read_format(self._device, linuxpy.BufferType.VIDEO_CAPTURE).fmt.pix
         # The kernel's rule (V4L2_MAP_QUANTIZATION_DEFAULT): YUV is limited unless it says otherwise or

@@ -22,6 +22,7 @@ from .motors import Motors
 if TYPE_CHECKING:
     from diemcau_drivers.interfaces import Luma
 
+    from .pixels import PixelFormat
     from .stream import Stream
 
 SETTLE_S = 0.5
@@ -46,6 +47,7 @@ class V4l2Camera:
         self._lens = Lens(options)
         self._stream: Stream | None = None
         self._motors: Motors | None = None
+        self._form: PixelFormat | None = None  # while it streams
         self._settled_at = 0.0
 
     def identity(self) -> Mapping[str, str]:
@@ -67,10 +69,9 @@ class V4l2Camera:
             except BaseException:
                 self.close()
                 raise
-        self._settled_at = self._monotonic() + SETTLE_S
 
     def close(self) -> None:
-        stream, self._stream, self._motors = self._stream, None, None
+        stream, self._stream, self._motors, self._form = self._stream, None, None, None
         if stream is not None:
             with self._told():
                 stream.close()
@@ -81,7 +82,7 @@ class V4l2Camera:
     def grab(self, count: int) -> tuple[Sequence[Luma], float]:
         from .pixels import luma
 
-        form = self._opened().form
+        form = self._streaming()
         frames: list[Luma] = []
         times_s: list[float] = []
         for data, time_s in self._frames():
@@ -95,8 +96,9 @@ class V4l2Camera:
     def jpeg(self, quality: int, max_width_px: int) -> tuple[bytes, int, int]:
         from .pixels import picture
 
+        form = self._streaming()
         data, _ = next(self._frames())
-        whole = picture(data, self._opened().form)
+        whole = picture(data, form)
         if self._motors is None:
             left, top, width, height = self._lens.view.crop(whole.width, whole.height)
             whole = whole.crop((left, top, left + width, top + height))
@@ -135,6 +137,15 @@ class V4l2Camera:
                 raise Broken(f"no frame in {FRAME_TIMEOUT_S:g} s")
             if self._monotonic() >= self._settled_at:
                 yield frame
+
+    def _streaming(self) -> PixelFormat:
+        """Of the stream, which runs from the first picture that is wanted to ``close``."""
+        if self._form is None:
+            stream = self._opened()
+            with self._told():
+                self._form = stream.start()
+            self._settled_at = self._monotonic() + SETTLE_S
+        return self._form
 
     def _opened(self) -> Stream:
         if self._stream is None:
