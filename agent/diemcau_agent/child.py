@@ -65,11 +65,15 @@ class Child:
 
     @property
     def returncode(self) -> int | None:
+        """Reaps it where it has exited."""
         return self._popen.poll()
 
     @property
     def gone(self) -> bool:
-        return self._popen.poll() is not None
+        """Whether it has exited. Not reaped by this, so its pid, which names its group, is nobody else's."""
+        if self._popen.returncode is not None:
+            return True
+        return os.waitid(os.P_PID, self._popen.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
     @property
     def alive(self) -> bool:
@@ -124,8 +128,9 @@ class Child:
 
     async def end(self) -> bool:
         """SIGKILL to the process group and a bounded reap; False where the kernel holds it."""
-        self._signal(signal.SIGKILL)
+        self._kill_group()
         gone = await self._exit(REAP_S)
+        self._popen.poll()
         await self._shut()
         return gone
 
@@ -135,21 +140,16 @@ class Child:
         await self._exit(0.5)
         return await self.end()
 
-    def _signal(self, number: int) -> None:
-        try:
-            os.killpg(self._popen.pid, number)
-        except ProcessLookupError:
-            pass  # gone already, with all its group
+    def _kill_group(self) -> None:
+        if self._popen.returncode is None:  # once it is reaped, the number may be another's
+            os.killpg(self._popen.pid, signal.SIGKILL)
 
     async def _exit(self, timeout_s: float) -> bool:
         if self.gone:
             return True
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[None] = loop.create_future()
-        try:
-            pidfd = os.pidfd_open(self._popen.pid)
-        except ProcessLookupError:
-            return self.gone
+        pidfd = os.pidfd_open(self._popen.pid)
         try:
             loop.add_reader(pidfd, lambda: ended.done() or ended.set_result(None))
             async with asyncio.timeout(timeout_s):

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from diemcau_drivers import pipe
@@ -104,7 +104,10 @@ class Worker:
             except asyncio.CancelledError:
                 # Whoever asked went away in the middle of a call: the answer belongs to nobody, so
                 # the process is not trusted with the next question.
-                self._abandon(child)
+                self._reap(child, child.end())
+                raise
+            except DeviceError:
+                self._failures = 0  # it answered
                 raise
             self._failures = 0
             return answer
@@ -130,12 +133,21 @@ class Worker:
         if self._reapers:
             await asyncio.wait(self._reapers)
 
-    def _abandon(self, child: Child) -> None:
-        """SIGKILL at once, without waiting: a task of its own reaps it."""
+    def _reap(self, child: Child, ending: Coroutine[Any, Any, bool]) -> asyncio.Task[bool]:
+        """End the process in a task of its own, which goes on when whoever asked goes away."""
         self._child = None
-        reaper = asyncio.create_task(child.end(), name=f"worker {child.pid} reaped")
+
+        async def reap() -> bool:
+            gone = await ending
+            if not gone:
+                self._stuck = child
+                self._failed()
+            return gone
+
+        reaper = asyncio.create_task(reap(), name=f"worker {child.pid} reaped")
         self._reapers.add(reaper)
         reaper.add_done_callback(self._reapers.discard)
+        return reaper
 
     async def _turn(self) -> None:
         try:
@@ -145,8 +157,10 @@ class Worker:
             raise Busy(f"{self.process} has been busy for {WAIT_S:g} s", in_use_by="diemcau") from None
 
     async def _ready_child(self) -> Child:
+        if self._reapers:
+            await asyncio.wait(self._reapers)  # two processes at one device would be in each other's way
         if self._stuck is not None:
-            if not self._stuck.gone:
+            if self._stuck.returncode is None:
                 raise Stuck(f"{self.process}: pid {self._stuck.pid} does not end on SIGKILL")
             self._stuck = None
         if self._child is not None:
@@ -173,26 +187,23 @@ class Worker:
             self._failed()
             raise Crashed(f"{self.process}: died while starting: {error or 'end of file'}") from None
         except asyncio.CancelledError:
-            self._abandon(child)
+            self._reap(child, child.end())
             raise
         self._listener("spawned", {"process": self.process, "pid": child.pid})
         return child
 
     async def _retire(self, child: Child) -> None:
         """A child found dead between calls: left when idle (exit code 0), or died."""
-        self._child = None
-        if not await child.leave():
-            self._stuck = child
-            raise Stuck(f"{self.process}: pid {child.pid} does not end on SIGKILL")
+        await self._ended(child, child.leave())
         if child.returncode != 0:
             self._failed()
             raise Crashed(f"{self.process}: the process died with {child.returncode} between two calls")
 
     async def _kill(self, child: Child) -> None:
-        self._child = None
-        if not await child.end():
-            self._stuck = child
-            self._failed()
+        await self._ended(child, child.end())
+
+    async def _ended(self, child: Child, ending: Coroutine[Any, Any, bool]) -> None:
+        if not await asyncio.shield(self._reap(child, ending)):
             raise Stuck(f"{self.process}: pid {child.pid} does not end on SIGKILL")
 
     def _failed(self, cause: type[DeviceError] = Crashed) -> None:
