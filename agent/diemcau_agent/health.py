@@ -27,6 +27,7 @@ class Observation(msgspec.Struct, frozen=True):
     were (a passive look says nothing of a frozen picture). ``known``: enough was read to call the
     device ok. ``decisive``: no second look is needed. ``stuck``: SIGKILL did not end its process.
     ``partial``: only the codes are news; readings and holder stay (presence opens nothing).
+    ``blind``: nothing could be read though nobody holds it: what was known no longer is.
     """
 
     codes: tuple[str, ...]
@@ -36,6 +37,7 @@ class Observation(msgspec.Struct, frozen=True):
     decisive: bool = False
     stuck: bool = False
     partial: bool = False
+    blind: bool = False
     in_use_by: str | None = None
 
 
@@ -88,11 +90,13 @@ def update(previous: DeviceHealth, observation: Observation, now_s: float) -> De
             active.discard(code)
     # A device that is gone or was killed has to show itself again before it is called ok.
     lost = any(at_once(code) for code in active)
-    known = not lost and (previous.known or observation.known)
+    known = not lost and not observation.blind and (previous.known or observation.known)
     codes = worst(active)
-    state: State = "stuck" if observation.stuck else state_of(codes) if codes or known else "unknown"
+    # What opens nothing does not see that a process is stuck, and does not end it.
+    stuck = observation.stuck or (observation.partial and lost and previous.state == "stuck")
+    state: State = "stuck" if stuck else state_of(codes) if codes or known else "unknown"
     changed = state != previous.state or codes[:1] != previous.codes[:1] or previous.checked_s is None
-    looked = lost or known or not observation.partial
+    looked = lost or known or not (observation.partial or observation.blind)
     return DeviceHealth(
         state=state,
         codes=codes,

@@ -155,7 +155,7 @@ class Monitor:
             readings = await read()
         except DeviceError as error:
             log.warning("%s: %s", part, error)
-            self._book.apply(part, Observation((), frozenset(), known=False))
+            self._book.apply(part, failure(part, error))
             return
         self._judged(part, readings)
         self._book.apply(part, seen(part, Look(readings), self._baseline(), self._limits))
@@ -212,5 +212,6 @@ def failure(device: str, error: DeviceError) -> Observation:
     """No look at all: gone, held by another program, hung, crashed, or stuck in the kernel."""
     code = judges.failure_code(device, error.kind)
     if code is None:
-        return Observation((), frozenset(), known=False, in_use_by=error.in_use_by)
+        blind = error.kind != "busy"
+        return Observation((), frozenset(), known=False, blind=blind, in_use_by=error.in_use_by)
     return Observation((code,), judges.gone(device), known=False, stuck=error.kind == "stuck")
