@@ -28,6 +28,8 @@ BATCH = 16
 COALESCE_S = 0.1
 """A device that changes takes others with it (a cable has two ends): one document for all."""
 RECENT = 20
+SPOOL_RETRY_S = 30.0
+"""After the spool could not be read."""
 
 
 class Outbox:
@@ -115,22 +117,30 @@ class Outbox:
             try:
                 await self._spool.append("telemetry", build)
                 if self._clock.monotonic() - flushed >= FLUSH_REST_S:
-                    flushed = self._clock.monotonic()
                     await self._spool.flush()
+                    flushed = self._clock.monotonic()
             except DatabaseError as error:
                 log.error("telemetry not kept: %s", error)
             self._news.set()
 
     async def drain(self, connection: Connection) -> None:
-        """Publish what the spool holds, oldest first, as long as ``connection`` lasts."""
+        """Publish what the spool holds, oldest first, as long as ``connection`` lasts.
+
+        Raises ConnectionLost. A spool that cannot be read is tried again: the rest goes on without it.
+        """
         while True:
             self._news.clear()
-            records = await self._spool.pending(BATCH)
-            for record in records:
-                await connection.publish(point(self._stamp.point, record.stream), record.payload)
-                await self._spool.acknowledge(record.stream, record.seq)
-                if len(records) > 1:
-                    await self._clock.sleep(DRAIN_PAUSE_S)
+            try:
+                records = await self._spool.pending(BATCH)
+                for record in records:
+                    await connection.publish(point(self._stamp.point, record.stream), record.payload)
+                    await self._spool.acknowledge(record.stream, record.seq)
+                    if len(records) > 1:
+                        await self._clock.sleep(DRAIN_PAUSE_S)
+            except DatabaseError as error:
+                log.error("spool: %s; again in %g s", error, SPOOL_RETRY_S)
+                await self._clock.sleep(SPOOL_RETRY_S)
+                continue
             if len(records) < BATCH:
                 await self._news.wait()
 
