@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 from collections.abc import Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,11 @@ from .commands.dispatch import Dispatcher
 from .commands.remote import RemoteSettings, merge, value_of
 from .commands.signature import verifier
 from .config import ConfigError, Settings
-from .control import Control, Refused
+from .control import Control, Refused, SocketTaken
+from .database import DatabaseError
+from .exits import NOT
 from .health import DeviceHealth
-from .host import LocalHost
+from .host import LocalHost, Reader
 from .indicator import Indicator
 from .line import Line
 from .model import Scope, Selftest, Trigger, encode
@@ -56,18 +59,38 @@ def main(settings: Settings) -> int:
     """Run until stopped; the exit code."""
     memory.one_arena()
     ring = logs.begin()
-    for folder in (settings.state_dir, settings.runtime_dir):
-        Path(folder).mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        for folder in (settings.state_dir, settings.runtime_dir):
+            Path(folder).mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        log.critical("%s", error)
+        return NOT
     return asyncio.run(run(settings, ring, SystemClock()))
 
 
 async def run(settings: Settings, ring: logs.Ring, clock: Clock) -> int:
-    spool = await Spool.open(Path(settings.state_dir) / "spool.sqlite3")
+    """One session on its spool. What keeps the agent from starting is one line of the log."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1, "files"))
+    path = Path(settings.state_dir) / "spool.sqlite3"
+    try:
+        spool = await Spool.open(path)
+    except DatabaseError as error:
+        log.critical("%s cannot be opened: %s", path, error)
+        return NOT
+    code = NOT
     try:
         app = App(settings, ring, clock, spool, await spool.next_session())
-        return await app.run()
+        code = await app.run()
+    except* DatabaseError as group:
+        log.critical("%s cannot be used: %s", path, group.exceptions[0])
+    except* SocketTaken as group:
+        log.critical("%s", group.exceptions[0])
     finally:
-        await spool.close()
+        try:
+            await spool.close()
+        except DatabaseError as error:
+            log.error("%s: what waited is lost: %s", path, error)
+    return code
 
 
 class App:
@@ -95,12 +118,16 @@ class App:
             settings,
             self.stamp,
             clock,
-            greet=self._greet,
+            greeting=self._greeting,
             serve=self._serve,
             received=self._received,
             changed=self._connection_changed,
         )
         self.host = LocalHost(clock, Path(settings.state_dir))
+        self._readers = {
+            "probe": Reader("host", self.host.probe),
+            "interface": Reader("interface", self.host.interface),
+        }
         self.line = Line(self._interface, self.broker)
         limits = msgspec.structs.replace(DEFAULTS, button_stuck_s=settings.panel.stuck_s)
         self.monitor = Monitor(
@@ -157,6 +184,8 @@ class App:
             for task in self._passing:
                 task.cancel()
             await asyncio.gather(*self._passing, return_exceptions=True)
+            for reader in self._readers.values():
+                reader.close()
             await self.workers.close()
 
     async def _tasks(self) -> int:
@@ -196,7 +225,12 @@ class App:
     def _passed(self, task: asyncio.Task[None]) -> None:
         """What nobody expected ends the process, as in any other task; it is started again."""
         self._passing.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None and not self._stop.done():
+        error = None if task.cancelled() else task.exception()
+        if error is None:
+            return
+        if self._stop.done():
+            log.error("%s: failed while stopping", task.get_name(), exc_info=error)
+        else:
             self._stop.set_exception(error)
 
     def stop(self, code: int) -> None:
@@ -219,31 +253,31 @@ class App:
             self.outbox.tell(
                 "state", device=part, code=after.code or before.code, from_=before.state, to=after.state
             )
-        readiness, reasons = self.book.readiness()
         if differs(before, after):
-            if self.indicator.readiness != readiness:
-                self.outbox.tell(
-                    "readiness", from_=self.indicator.readiness, to=readiness, data={"reasons": list(reasons)}
-                )
-                self.notifier.status(f"{readiness} {' '.join(reasons)}".strip())
+            was, (readiness, reasons) = self.indicator.readiness, self.book.readiness()
+            if was != readiness:
+                self.outbox.tell("readiness", from_=was, to=readiness, data={"reasons": list(reasons)})
+                self.indicator.readiness = readiness
+                self.indicator.refresh()
+            self.notifier.status(f"{readiness} {' '.join(reasons)}".strip())
             self.heartbeat.changed()
-        self.indicator.readiness = readiness
-        self.indicator.refresh()
         self.room.changed()
 
-    async def _greet(self, connection: Connection) -> None:
+    def _greeting(self) -> list[tuple[str, bytes]]:
         """After each connect: birth, status, health, selftest, in this order and built afresh."""
-        await self.broker.publish("birth", self._birth(), retain=True)
-        await self.broker.say_status()
-        await self.broker.publish("health", self._health(), retain=True)
+        documents = [("birth", self._birth()), ("status", self.broker.online()), ("health", self._health())]
         if self.room.last is not None:
             last = msgspec.structs.replace(self.room.last, connection=self.stamp.connection)
-            await self.broker.publish("selftest", encode(last), retain=True)
+            documents.append(("selftest", encode(last)))
+        return documents
 
     async def _serve(self, connection: Connection) -> None:
         if not self._resumed:
-            self._resumed = True
-            await self.dispatcher.resume()
+            try:
+                await self.dispatcher.resume()
+                self._resumed = True
+            except DatabaseError as error:
+                log.error("what the last session left is not answered yet: %s", error)
         await self.outbox.drain(connection)
 
     def _received(self, connection: Connection, message: Message) -> None:
@@ -263,7 +297,7 @@ class App:
         """What a device's process tells unasked: the button, or that it is new."""
         if event == "spawned":
             if data["process"] == "panel":
-                self.indicator.forget()  # a new process has its light off
+                self.indicator.forget_light()  # a new process has its light off
             return
         self.room.panel(event, data)
         self.outbox.tell("button", device="panel", data={"event": event, **data})
@@ -284,12 +318,12 @@ class App:
     async def _host(self) -> Mapping[str, Any]:
         if "host" in self.workers:
             return await self.workers.ask("host", "probe")
-        return await asyncio.to_thread(self.host.probe)
+        return await self._readers["probe"]()
 
     async def _interface(self) -> Mapping[str, Any]:
         if "host" in self.workers:
             return await self.workers.ask("host", "interface", {"name": None})
-        return self.host.interface()
+        return await self._readers["interface"]()
 
     async def _watchdog(self) -> None:
         """Feed systemd's watchdog, only while the watch over the devices goes on."""

@@ -6,8 +6,9 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
 
 from .address import Address, Tls
 from .clock import Clock, wait
@@ -34,20 +35,21 @@ class Backoff:
 
     def __init__(self, uniform: Callable[[float, float], float] = random.uniform) -> None:
         self._uniform = uniform
-        self._failures = 0
+        self.failures = 0
+        """In a row; after a stable session none."""
 
     def failed(self, *, refused: bool) -> float:
         """Seconds to wait after one more failure."""
         cap_s = BACKOFF_CAP_REFUSED_S if refused else BACKOFF_CAP_LINE_S
-        ceiling_s = min(cap_s, 2.0 ** min(self._failures, 16))
-        self._failures += 1
+        ceiling_s = min(cap_s, 2.0 ** min(self.failures, 16))
+        self.failures += 1
         return self._uniform(0, ceiling_s)
 
     def lost(self, stable_s: float, spread_s: float) -> float:
         """Seconds to wait after a session that had lasted ``stable_s`` was lost."""
         if stable_s < STABLE_S:
             return self.failed(refused=True)
-        self._failures = 0
+        self.failures = 0
         return self._uniform(0, spread_s)
 
 
@@ -80,10 +82,12 @@ class Nonces:
 
 
 class Broker:
-    """Keeps one connection to the first broker of the list that takes it, for ever.
+    """Keeps one connection to the first broker of the list that takes it, for ever; each failure moves
+    on to the next, a stable session back to the first.
 
-    ``greet(connection)`` publishes what every new connection begins with; ``serve(connection)`` runs
-    while it lasts and ends with it. ``received`` gets each message and acknowledges it itself.
+    ``greeting()`` gives what every new connection begins with, (document, payload) each, retained;
+    ``serve(connection)`` runs while it lasts and ends with it. ``received`` gets each message and
+    acknowledges it itself.
     """
 
     def __init__(
@@ -92,7 +96,7 @@ class Broker:
         stamp: Stamp,
         clock: Clock,
         *,
-        greet: Callable[[Connection], Awaitable[None]],
+        greeting: Callable[[], Sequence[tuple[str, bytes]]],
         serve: Callable[[Connection], Awaitable[None]],
         received: Callable[[Connection, Message], None],
         changed: Callable[[], None] = lambda: None,
@@ -100,7 +104,7 @@ class Broker:
         self._settings = settings
         self._stamp = stamp
         self._clock = clock
-        self._greet = greet
+        self._greeting = greeting
         self._serve = serve
         self._received = received
         self._changed = changed
@@ -119,18 +123,17 @@ class Broker:
 
     async def run(self) -> None:
         urls = self._settings.broker.urls
-        turn = 0
         while True:
-            wait_s = await self._attempt(urls[turn % len(urls)])
+            wait_s = await self._attempt(urls[self._backoff.failures % len(urls)])
             if self._leaving:
                 return
-            turn = 0 if self.trouble is None else turn + 1
-            self._hurry.clear()
             await wait(self._clock, self._hurry, wait_s)
+            self._hurry.clear()
 
     def hurry(self) -> None:
-        """A link came up: try at once."""
-        self._hurry.set()
+        """A link came up: try at once, or once more where the attempt under way fails."""
+        if self.connection is None:
+            self._hurry.set()
 
     async def publish(self, document: str, payload: bytes, *, retain: bool = False) -> bool:
         """Publish below the point's own topic; False where there is no connection to take it."""
@@ -144,18 +147,24 @@ class Broker:
         return True
 
     async def say_status(self) -> bool:
-        return await self.publish("status", self._status("online"), retain=True)
+        return await self.publish("status", self.online(), retain=True)
+
+    def online(self) -> bytes:
+        """``status`` = ``online`` with the newest nonce."""
+        return self._status("online", self.nonces.current)
 
     async def goodbye(self) -> None:
         """Say ``offline`` and DISCONNECT, bounded; :meth:`run` ends with it."""
         self._leaving = True
-        if self.connection is not None:
+        connection = self.connection
+        if connection is not None:
+            said = False
             try:
                 async with asyncio.timeout(2):
-                    await self.publish("status", self._status("offline"), retain=True)
+                    said = await self.publish("status", self._status("offline"), retain=True)
             except TimeoutError:
                 pass
-            await self.connection.close()
+            await connection.close(goodbye=said)
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def _attempt(self, url: str) -> float:
@@ -180,6 +189,7 @@ class Broker:
             )
         except ConnectFailed as error:
             self.trouble = str(error) or type(error).__name__
+            self._changed()
             wait_s = self._backoff.failed(refused=isinstance(error, Refused))
             log.info("broker %s: %s; again in %.1f s", url, self.trouble, wait_s)
             return wait_s
@@ -205,7 +215,6 @@ class Broker:
         if self._settings.commands != "off":
             filters = command_filters(self._settings.point, self._settings.all_groups)
             await self._until_lost(connection, connection.subscribe(filters))
-        self.connection = connection
         await self._until_lost(connection, self._greet(connection))
         if not connection.lost.done():
             self.trouble = None
@@ -218,10 +227,22 @@ class Broker:
                     group.create_task(serving, name="serve broker"),
                     group.create_task(self._renew_nonces(), name="renew nonces"),
                 ]
-                await connection.lost
+                await asyncio.shield(connection.lost)  # whoever cancels this has not lost the connection
                 for task in tasks:
                     task.cancel()
-        return await connection.lost
+        return connection.lost.result()
+
+    async def _greet(self, connection: Connection) -> None:
+        """All in one go: the connection keeps the order, and nothing of anybody else's comes between."""
+        if connection.lost.done():
+            return
+        sent = [
+            connection.publish(point(self._settings.point, document), payload, retain=True)
+            for document, payload in self._greeting()
+        ]
+        self.connection = connection
+        self._hurry.clear()
+        await asyncio.gather(*sent)
 
     async def _until_lost(self, connection: Connection, work: Awaitable[None]) -> None:
         try:
@@ -236,12 +257,5 @@ class Broker:
             self.nonces.renew()
             await self.say_status()
 
-    def _status(self, status: str) -> bytes:
-        online = status == "online"
-        return encode(
-            Status(
-                **self._stamp.fields(Status),
-                status=status,  # pyright: ignore[reportArgumentType]
-                nonce=self.nonces.current if online else None,
-            )
-        )
+    def _status(self, status: Literal["online", "offline", "lost"], nonce: str | None = None) -> bytes:
+        return encode(Status(**self._stamp.fields(Status), status=status, nonce=nonce))

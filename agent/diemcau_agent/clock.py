@@ -51,10 +51,10 @@ class SystemClock:
 
 async def wait(clock: Clock, event: asyncio.Event, timeout_s: float | None) -> bool:
     """Wait for ``event``, at most ``timeout_s`` of ``clock``'s time (None: for ever); whether it came."""
-    if timeout_s is None:
+    if timeout_s is None or event.is_set():
         return await event.wait()
-    sleeping = asyncio.ensure_future(clock.sleep(timeout_s))
-    waiting = asyncio.ensure_future(event.wait())
+    sleeping = asyncio.create_task(clock.sleep(timeout_s), name="wait's end")
+    waiting = asyncio.create_task(event.wait(), name="wait")
     try:
         await asyncio.wait({sleeping, waiting}, return_when=asyncio.FIRST_COMPLETED)
     finally:

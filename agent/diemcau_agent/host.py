@@ -6,18 +6,46 @@ never made up.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from diemcau_drivers.contract import Broken
+
 from .clock import Clock
+from .worker import Hung
 
 _THROTTLED = "devices/platform/soc/soc:firmware/get_throttled"
 _UNDER_VOLTAGE_NOW = 0x1
+DEADLINE_S = 10.0
+
+
+class Reader:
+    """Reads in a named thread of its own: a dying card or a hung network driver blocks whoever asks it."""
+
+    def __init__(self, name: str, read: Callable[[], Mapping[str, Any]]) -> None:
+        self._name = name
+        self._read = read
+        self._executor = ThreadPoolExecutor(1, name)
+
+    async def __call__(self) -> Mapping[str, Any]:
+        """Raises Hung after 10 s, Broken where the machine cannot be read."""
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                return await asyncio.get_running_loop().run_in_executor(self._executor, self._read)
+        except TimeoutError:
+            raise Hung(f"{self._name}: no answer in {DEADLINE_S:g} s") from None
+        except OSError as error:
+            raise Broken(f"{self._name}: {error}") from error
+
+    def close(self) -> None:
+        self._executor.shutdown(wait=False, cancel_futures=True)
 
 
 class LocalHost:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 
 from diemcau_drivers.contract import DeviceError
 
@@ -21,28 +22,67 @@ PATTERNS: dict[Readiness, str] = {
     "not_ready": "not_ready",
 }
 RETRY_S = 30.0
-"""How long a light that could not be set stays as it was."""
+"""How long a light or screen that could not be set stays as it was."""
+
+
+class Sign:
+    """One thing that shows one text: what is ``wanted`` now, and again where that failed."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        wanted: Callable[[], str],
+        show: Callable[[str], Awaitable[object]],
+        shown: str | None = None,
+    ) -> None:
+        """``show`` raises DeviceError. ``shown``: what it shows at the start, None where not known."""
+        self._clock = clock
+        self._wanted = wanted
+        self._show = show
+        self._shown = shown
+        self._changed = asyncio.Event()
+
+    def refresh(self) -> None:
+        self._changed.set()
+
+    def forget(self) -> None:
+        """What it shows is not known any more."""
+        self._shown = None
+        self._changed.set()
+
+    async def run(self) -> None:
+        while True:
+            wanted = self._wanted()
+            if wanted != self._shown:
+                try:
+                    await self._show(wanted)
+                    self._shown = wanted
+                except DeviceError as error:
+                    log.info("%r not shown: %s", wanted, error)
+            await wait(self._clock, self._changed, RETRY_S if self._wanted() != self._shown else None)
+            self._changed.clear()
 
 
 class Indicator:
     """Shows the most urgent of: identify, testing, help, no broker, readiness.
 
-    A dead light or screen never stops anything: what cannot be shown is logged and tried again.
+    Nobody waits for it, so a dead light or screen never stops anything: what cannot be shown is logged
+    and tried again. Whoever changes what decides calls :meth:`refresh`.
     """
 
     def __init__(self, ask: Ask, clock: Clock, language: str, *, lights: bool, screen: bool) -> None:
         self._ask = ask
         self._clock = clock
         self._language = language
-        self._lights = lights
-        self._screen = screen
-        self._changed = asyncio.Event()
-        self._shown: str | None = None
+        self._light = Sign(clock, lambda: self.pattern, self._set_light) if lights else None
+        self._words = Sign(clock, lambda: self.words, self._set_words, shown="") if screen else None
         self.readiness: Readiness = "unknown"
         self.online = False
         self.testing = False
         self.help = False
         self.identifying = 0
+        self.message = ""
+        """English, shown in the room's language."""
 
     @property
     def pattern(self) -> str:
@@ -56,48 +96,47 @@ class Indicator:
             return "no_broker"
         return PATTERNS[self.readiness]
 
-    def refresh(self) -> None:
-        """Something that decides the pattern has changed."""
-        self._changed.set()
+    @property
+    def words(self) -> str:
+        if self.identifying:
+            return translate("Here", self._language)
+        return translate(self.message, self._language) if self.message else ""
 
-    def forget(self) -> None:
+    def refresh(self) -> None:
+        """Something that decides the pattern or the words has changed."""
+        for sign in (self._light, self._words):
+            if sign is not None:
+                sign.refresh()
+
+    def say(self, message: str) -> None:
+        """Words on the room's screen; "" takes them away."""
+        self.message = message
+        self.refresh()
+
+    def forget_light(self) -> None:
         """The panel's process is new: what the light shows is not known."""
-        self._shown = None
-        self._changed.set()
+        if self._light is not None:
+            self._light.forget()
 
     async def run(self) -> None:
-        while self._lights:
-            if self.pattern != self._shown:
-                await self._light(self.pattern)
-            await wait(self._clock, self._changed, RETRY_S if self.pattern != self._shown else None)
-            self._changed.clear()
-        await asyncio.Event().wait()
-
-    async def say(self, message: str) -> None:
-        """Words on the room's screen, in the room's language; "" takes them away."""
-        if not self._screen:
-            return
-        words = translate(message, self._language) if message else ""
-        try:
-            await self._ask("display", "set", {"message": words})
-        except DeviceError as error:
-            log.info("screen: %s", error)
+        async with asyncio.TaskGroup() as group:
+            if self._light is not None:
+                group.create_task(self._light.run(), name="light")
+            if self._words is not None:
+                group.create_task(self._words.run(), name="words")
 
     async def identify(self, seconds: float) -> None:
         """Lights and screen call out "here"."""
         self.identifying += 1
         self.refresh()
         try:
-            await self.say("Here")
             await self._clock.sleep(seconds)
         finally:
             self.identifying -= 1
             self.refresh()
-            await self.say("")
 
-    async def _light(self, pattern: str) -> None:
-        try:
-            await self._ask("panel", "lights", {"pattern": pattern})
-            self._shown = pattern
-        except DeviceError as error:
-            log.info("lights: %s", error)
+    async def _set_light(self, pattern: str) -> None:
+        await self._ask("panel", "lights", {"pattern": pattern})
+
+    async def _set_words(self, words: str) -> None:
+        await self._ask("display", "set", {"message": words})

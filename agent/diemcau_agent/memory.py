@@ -10,7 +10,7 @@ M_ARENA_MAX = -8
 
 
 def one_arena() -> None:
-    """Two of the daemon's three threads sleep nearly always; a malloc arena for each costs 0.3 MB."""
+    """All of the daemon's threads but one sleep nearly always; a malloc arena for each costs 0.3 MB."""
     _libc("mallopt", M_ARENA_MAX, 1)
 
 

@@ -15,11 +15,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
@@ -36,6 +35,12 @@ SESSION_EXPIRY_S = 60
 RECEIVE_MAXIMUM = 8
 WILL_DELAY_S = 20
 CONNECT_TIMEOUT_S = 10.0
+ACK_TIMEOUT_S = 60.0
+"""A broker that answers pings but acknowledges nothing is no connection."""
+PACKET_LIMIT_BYTES = 256 * 1024
+"""What is larger the broker keeps to itself (MQTT 5, 3.1.2.11.4): a command has 16 KiB."""
+_WITH_WILL = 0x04
+"""MQTT 5, 3.14.2.1: disconnect with Will Message."""
 _TICK_S = 5.0
 
 
@@ -68,6 +73,16 @@ class Will(msgspec.Struct, frozen=True):
     payload: bytes
 
 
+@runtime_checkable
+class _Buffering(Protocol):
+    def pending(self) -> int: ...
+
+
+class _Sent(msgspec.Struct, frozen=True):
+    at_s: float
+    acked: asyncio.Future[None]
+
+
 class Connection:
     """An open connection. ``lost`` resolves with the reason when it ends."""
 
@@ -76,8 +91,8 @@ class Connection:
         self._clock = clock
         self._on_message = on_message
         self._loop = asyncio.get_running_loop()
-        self._acks: dict[int, asyncio.Future[None]] = {}
-        self._socket: socket.socket | None = None
+        self._unacked: dict[int, _Sent] = {}
+        self._socket: Any = None
         self._ticking: asyncio.TimerHandle | None = None
         self._connack: asyncio.Future[None] = self._loop.create_future()
         self.lost: asyncio.Future[str] = self._loop.create_future()
@@ -116,6 +131,7 @@ class Connection:
         properties = Properties(PacketTypes.CONNECT)
         properties.SessionExpiryInterval = SESSION_EXPIRY_S
         properties.ReceiveMaximum = RECEIVE_MAXIMUM
+        properties.MaximumPacketSize = PACKET_LIMIT_BYTES
         connection = cls(client, clock, on_message)
         client.on_connect = connection._connected
         client.on_disconnect = connection._disconnected
@@ -127,6 +143,8 @@ class Connection:
             if address.scheme != "mqtt":
                 client.tls_set_context(tls.context())  # pyright: ignore[reportUnknownMemberType]
             client.connect(address.host, address.port, keepalive_s, clean_start=False, properties=properties)
+            if connection.lost.done() and (sock := client.socket()) is not None:
+                sock.close()  # it took so long that it was given up: nobody would read it
 
         try:
             async with asyncio.timeout(2 * CONNECT_TIMEOUT_S):
@@ -145,26 +163,23 @@ class Connection:
             raise
         return connection
 
-    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
-        """QoS 1; returns when the broker has acknowledged. Raises ConnectionLost."""
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> asyncio.Future[None]:
+        """Send now, QoS 1, in the order of calls; the future ends when the broker has acknowledged, or
+        raises ConnectionLost."""
         if self.lost.done():
-            raise ConnectionLost(self.lost.result())
-        started = self._clock.monotonic()
+            return self._sent(None, self.lost.result())
         info = self._client.publish(topic, payload, qos=1, retain=retain)
-        if info.rc not in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN):
-            raise ConnectionLost(f"publish: {info.rc.name}")
-        await self._acked(info.mid)
-        now = self._clock.monotonic()
-        self._rtts.append((now, (now - started) * 1000))
+        return self._sent(info.mid, info.rc.name)
 
-    async def subscribe(self, filters: Sequence[str]) -> None:
-        """QoS 1 with Retain As Published: only so a live retained command can be told from a fresh one."""
+    def subscribe(self, filters: Sequence[str]) -> asyncio.Future[None]:
+        """QoS 1 with Retain As Published: only so a live retained command can be told from a fresh one.
+
+        As :meth:`publish`."""
         if self.lost.done():
-            raise ConnectionLost(self.lost.result())
+            return self._sent(None, self.lost.result())
         options = SubscribeOptions(qos=1, retainAsPublished=True)
-        _, mid = self._client.subscribe([(name, options) for name in filters])
-        if mid is not None:
-            await self._acked(mid)
+        code, mid = self._client.subscribe([(name, options) for name in filters])
+        return self._sent(mid, code.name)
 
     def rtts_ms(self, window_s: float) -> list[float]:
         """Publish to PUBACK, of the last ``window_s`` seconds (64 at most)."""
@@ -174,17 +189,19 @@ class Connection:
     @property
     def in_flight(self) -> int:
         """Publishes and subscriptions that wait for their acknowledgement."""
-        return len(self._acks)
+        return len(self._unacked)
 
     def acknowledge(self, message: Message) -> None:
         """PUBACK: the message is where it cannot be lost."""
         if not self.lost.done():
             self._client.ack(message.mid, message.qos)
 
-    async def close(self) -> None:
-        """DISCONNECT, so that no Will is sent."""
+    async def close(self, *, goodbye: bool = False) -> None:
+        """DISCONNECT. After a ``goodbye`` the broker throws the Will away; else it sends it in its time,
+        unless a new connection comes before."""
         if not self.lost.done():
-            self._client.disconnect()
+            with_will = ReasonCode(PacketTypes.DISCONNECT, identifier=_WITH_WILL)
+            self._client.disconnect(None if goodbye else with_will)
             await asyncio.wait([self.lost], timeout=2)
         self._drop()
 
@@ -207,9 +224,8 @@ class Connection:
 
     def _readable(self) -> None:
         self._client.loop_read()
-        # TLS may hold decrypted bytes that no select() shows.
-        sock = self._socket
-        while isinstance(sock, ssl.SSLSocket) and sock is self._socket and sock.pending():
+        # TLS, bare or below a WebSocket, may hold decrypted bytes that no select() shows.
+        while isinstance(self._socket, _Buffering) and self._socket.pending():
             self._client.loop_read()
 
     def _want_write(self, client: Client, userdata: Any, sock: Any) -> None:
@@ -233,25 +249,31 @@ class Connection:
         if code != MQTTErrorCode.MQTT_ERR_SUCCESS:
             self._end(code.name)
             return
+        oldest_s = min((sent.at_s for sent in self._unacked.values()), default=None)
+        if oldest_s is not None and self._clock.monotonic() - oldest_s > ACK_TIMEOUT_S:
+            self._end(f"nothing was acknowledged in {ACK_TIMEOUT_S:g} s")
+            return
         self._ticking = self._loop.call_later(_TICK_S, self._tick)
 
-    async def _acked(self, mid: int) -> None:
-        # The acknowledgement cannot have come yet: it is read by this loop, which is here.
-        future: asyncio.Future[None] = self._loop.create_future()
-        self._acks[mid] = future
-        try:
-            await future
-        finally:
-            self._acks.pop(mid, None)
-
-    def _settle(self, mid: int, failure: Exception | None) -> None:
-        waiting = self._acks.get(mid)
-        if waiting is None or waiting.done():
-            return  # whoever published has gone away
-        if failure is None:
-            waiting.set_result(None)
+    def _sent(self, mid: int | None, outcome: str) -> asyncio.Future[None]:
+        # The acknowledgement cannot have come yet, as this loop reads it. But where writing failed, the
+        # connection is lost already and nothing would end the future.
+        acked: asyncio.Future[None] = self._loop.create_future()
+        if mid is None or self.lost.done():
+            _fail(acked, ConnectionLost(outcome))
         else:
-            waiting.set_exception(failure)
+            self._unacked[mid] = _Sent(self._clock.monotonic(), acked)
+        return acked
+
+    def _settle(self, mid: int, failure: str | None) -> _Sent | None:
+        sent = self._unacked.pop(mid, None)
+        if sent is None or sent.acked.done():
+            return None  # whoever sent it has gone away
+        if failure is None:
+            sent.acked.set_result(None)
+        else:
+            _fail(sent.acked, ConnectionLost(failure))
+        return sent
 
     def _connected(
         self, client: Client, userdata: Any, flags: ConnectFlags, reason: ReasonCode, properties: Any
@@ -279,23 +301,24 @@ class Connection:
     def _acknowledged(
         self, client: Client, userdata: Any, mid: int, reason: ReasonCode, properties: Any
     ) -> None:
-        self._settle(mid, ConnectionLost(f"publish refused: {reason}") if reason.is_failure else None)
+        sent = self._settle(mid, f"publish refused: {reason}" if reason.is_failure else None)
+        if sent is not None:
+            now_s = self._clock.monotonic()
+            self._rtts.append((now_s, (now_s - sent.at_s) * 1000))
 
     def _subscribed(
         self, client: Client, userdata: Any, mid: int, reasons: list[ReasonCode], properties: Any
     ) -> None:
         refused = [str(reason) for reason in reasons if reason.is_failure]
-        self._settle(mid, ConnectionLost(f"subscribe refused: {refused}") if refused else None)
+        self._settle(mid, f"subscribe refused: {refused}" if refused else None)
 
     def _end(self, reason: str) -> None:
         if not self._connack.done():
-            self._connack.set_exception(LineDown(reason))
-            self._connack.exception()
+            _fail(self._connack, LineDown(reason))
         if not self.lost.done():
             self.lost.set_result(reason)
-        for future in list(self._acks.values()):
-            if not future.done():
-                future.set_exception(ConnectionLost(reason))
+        for mid in list(self._unacked):
+            self._settle(mid, reason)
 
     def _drop(self) -> None:
         """Throw the client away, with its queue and its socket."""
@@ -306,3 +329,8 @@ class Connection:
             self._closing(self._client, None, sock)
             sock.close()
         self._end("closed")
+
+
+def _fail(future: asyncio.Future[None], error: Exception) -> None:
+    future.set_exception(error)
+    future.exception()  # read once here: nobody may be waiting for it

@@ -77,14 +77,19 @@ class Room:
         self._watchers: set[asyncio.Event] = set()
         self._presses: asyncio.Queue[str] = asyncio.Queue(8)
         self._running: dict[str, Any] | None = None
+        self._fading: asyncio.Task[None] | None = None
         self.last: Selftest | None = None
         self.baseline_now: Baseline | None = None
 
     async def load(self) -> None:
-        """What outlived the last run: the last report and the room's baseline."""
-        stored = await self._spool.get("selftest")
-        if stored is not None:
-            self.last = msgspec.json.decode(stored, type=Selftest)
+        """What outlived the last run: the last report and the room's baseline. What cannot be read (a
+        report of another version's, say) is told, and does without."""
+        try:
+            stored = await self._spool.get("selftest")
+            if stored is not None:
+                self.last = msgspec.json.decode(stored, type=Selftest)
+        except (DatabaseError, msgspec.DecodeError) as error:
+            log.error("no last self-test report: %s", error)
         try:
             self.baseline_now = baselines.load(Path(self.settings.state_dir))
         except (baselines.BaselineError, OSError) as error:
@@ -197,14 +202,18 @@ class Room:
             steps: list[dict[str, Any]] = running["steps"]
             steps[:] = [known for known in steps if known["name"] != step.name]
             steps.append(entry)
+            if step.device == "display" and step.state != "running":
+                # Not before: on a dead screen that would hold its own test up.
+                self._indicator.say("Self-test is running")
             progress(entry)
             self.changed()
 
         self._running = running
         self._monitor.paused = True
         self._indicator.testing = True
-        self._indicator.refresh()
-        saying = self._spawn(self._indicator.say("Self-test is running"), "screen says testing")
+        if self._fading is not None:
+            self._fading.cancel()
+        self._indicator.say("")
         try:
             report = await self._runner.run(scope, trigger, listen)
         except AlreadyRunningError as error:
@@ -213,8 +222,7 @@ class Room:
             self._running = None
             self._monitor.paused = False
             self._indicator.testing = False
-            self._indicator.refresh()
-            saying.cancel()
+            self._indicator.say("")
             self.changed()
         return await self._reported(report)
 
@@ -232,6 +240,9 @@ class Room:
             steps=report.steps,
         )
         self.last = document
+        self._indicator.say(WORDS[report.result])
+        self._fading = self._spawn(self._fade(), "result fades")
+        self.changed()
         self._outbox.tell(
             "selftest",
             data={
@@ -249,14 +260,11 @@ class Room:
             await self._spool.put("selftest", encode(document).decode())
         except DatabaseError as error:
             log.error("self-test report not kept: %s", error)
-        self._spawn(self._show(WORDS[report.result]), "screen shows result")
-        self.changed()
         return document
 
-    async def _show(self, words: str) -> None:
-        await self._indicator.say(words)
+    async def _fade(self) -> None:
         await self._clock.sleep(RESULT_SHOWN_S)
-        await self._indicator.say("")
+        self._indicator.say("")
 
     async def _pressed(self) -> None:
         if self._indicator.help:
