@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from .arguments import Arguments, unknown_verb
-from .contract import ANNOUNCEMENTS, Busy, DeviceError, Look
+from .contract import ANNOUNCEMENTS, Broken, Busy, DeviceError, Look
 from .interfaces import AudioBackend
+from .mark import Mark
 
 Tell = Callable[[str, Mapping[str, Any]], None]
 
@@ -37,12 +39,13 @@ _CONTROLS = {"muted": "mute", "gain_db": "gain", "volume_percent": "volume"}
 def open_device(backend: AudioBackend, options: Mapping[str, Any], tell: Tell) -> Audio:
     # numpy comes later: its OpenBLAS would start a thread a core, for products that are not asked of it.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    return Audio(backend)
+    return Audio(backend, options)
 
 
 class Audio:
-    def __init__(self, backend: AudioBackend) -> None:
+    def __init__(self, backend: AudioBackend, options: Mapping[str, Any]) -> None:
         self._backend = backend
+        self._muted_by_kit = Mark(options.get("runtime_dir"), "microphone-muted")
         self._verbs: dict[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {
             "probe": self._probe,
             "loop": self._loop,
@@ -75,6 +78,8 @@ class Audio:
             identity = self._backend.microphone() if device == "microphone" else self._backend.speaker()
             holder = self._backend.holder(device)
             readings = dict(self._backend.mixer(device))
+            if device == "microphone":
+                self._whose(readings)
             free = holder is None or self._backend.shares()
             if seconds is not None and not passive and free:
                 try:
@@ -114,7 +119,26 @@ class Audio:
             wanted["muted"] = asked.flag("mute", False)
         if asked.has("gain_db"):
             wanted["gain_db"] = asked.number("gain_db", *GAIN_DB)
-        return self._set_mixer("microphone", wanted)
+        if wanted.get("muted"):
+            before = self._backend.mixer("microphone").get("muted")
+            read = self._set_mixer("microphone", wanted)
+            if before is False and read.get("muted"):
+                with suppress(Broken):  # muted it is; an order that cannot be kept counts as the room's
+                    self._muted_by_kit.put(True)
+        else:
+            read = self._set_mixer("microphone", wanted)
+        return {**read, **self._whose(read)}
+
+    def _whose(self, read: Mapping[str, Any]) -> dict[str, str]:
+        """Who muted the microphone: "kit" (an order from afar) or "room" (its own button, or whoever else).
+
+        A microphone that was seen open since the order was muted by the room.
+        """
+        if read.get("muted") is not True:
+            if self._muted_by_kit:
+                self._muted_by_kit.put(False)
+            return {}
+        return {"muted_by": "kit" if self._muted_by_kit else "room"}
 
     def _speaker(self, args: Mapping[str, Any]) -> Mapping[str, Any]:
         asked = Arguments(args, "volume_percent", "mute")

@@ -14,12 +14,12 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from .arguments import Arguments, unknown_verb
-from .contract import BadRequest, Broken, Busy, DeviceError, Look, Unsupported
+from .contract import BadRequest, Busy, DeviceError, Look, Unsupported
 from .interfaces import CameraBackend
+from .mark import Mark
 
 Tell = Callable[[str, Mapping[str, Any]], None]
 
@@ -43,25 +43,15 @@ class Privacy:
     """Whether the camera may be opened at all. Held in ``directory``; in memory only without one."""
 
     def __init__(self, directory: str | None) -> None:
-        self._mark = None if directory is None else Path(directory) / "camera-off"
-        self._off = False
+        self._off = Mark(directory, "camera-off")
 
     @property
     def on(self) -> bool:
-        return not (self._off if self._mark is None else self._mark.exists())
+        return not self._off
 
     def switch(self, on: bool) -> None:
         """Raises Broken where the promise cannot be written down; the state is then as before."""
-        self._off = not on
-        if self._mark is None:
-            return
-        try:
-            if on:
-                self._mark.unlink(missing_ok=True)
-            else:
-                self._mark.touch()
-        except OSError as error:
-            raise Broken(f"the camera's switch cannot be kept in {self._mark}: {error}") from error
+        self._off.put(not on)
 
 
 class Camera:

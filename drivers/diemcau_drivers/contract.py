@@ -14,7 +14,7 @@ camera     set             power, zoom, preset (any of)           as state, read
 camera     snapshot        max_bytes                              jpeg_base64, width_px, height_px, bytes
 audio      probe           seconds, passive                       microphone: Look, speaker: Look
 audio      loop            seconds, level_dbfs                    the loop's readings (LOOP_READINGS)
-audio      microphone      mute, gain_db (any of; none = read)    muted, gain_db
+audio      microphone      mute, gain_db (any of; none = read)    muted, gain_db; muted_by ("kit", "room")
 audio      speaker         volume_percent, mute (any of)          volume_percent, muted
 audio      announce        name (ANNOUNCEMENTS)                   name, seconds
 display    probe           passive                                one Look

@@ -64,7 +64,7 @@ def test_a_free_device_is_held_by_nobody(sound: SoundRig) -> None:
 def test_a_meeting_that_uses_a_device_is_named_and_comes_first(sound: SoundRig, device: str) -> None:
     assert sound.world is not None
     other = "speaker" if device == "microphone" else "microphone"
-    logic = Audio(sound.backend)
+    logic = Audio(sound.backend, {})
     sound.world.hold(device, "codec")
     try:
         wait_until(lambda: sound.backend.holder(device) == "codec")
@@ -210,7 +210,7 @@ def test_closing_twice_is_no_error(sound: SoundRig) -> None:
 
 @with_hands
 def test_the_device_logic_sees_a_healthy_room(sound: SoundRig) -> None:
-    audio = Audio(sound.backend)
+    audio = Audio(sound.backend, {})
     looks = audio.handle("probe", {"seconds": 1.0})
     microphone, speaker = Look.from_dict(looks["microphone"]), Look.from_dict(looks["speaker"])
     assert microphone.error is None

@@ -57,7 +57,7 @@ def audio(room: PipewireRoom, monkeypatch: pytest.MonkeyPatch) -> Iterator[Audio
     """The device logic in this process, over sounddevice."""
     for name, value in room.env.items():
         monkeypatch.setenv(name, value)
-    logic = Audio(SounddeviceAudio({}))
+    logic = Audio(SounddeviceAudio({}), {})
     yield logic
     logic.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -187,9 +188,31 @@ def test_an_announcement_needs_the_speaker_alone(audio: Audio, sound: FakeSound)
 
 
 def test_a_set_is_answered_with_what_was_read_back(audio: Audio) -> None:
-    assert audio.handle("microphone", {"gain_db": 4.4, "mute": True}) == {"muted": True, "gain_db": 4.0}
+    muted = {"muted": True, "gain_db": 4.0, "muted_by": "kit"}
+    assert audio.handle("microphone", {"gain_db": 4.4, "mute": True}) == muted
     assert audio.handle("speaker", {"volume_percent": 33.3}) == {"muted": False, "volume_percent": 33.0}
-    assert audio.handle("microphone", {}) == {"muted": True, "gain_db": 4.0}
+    assert audio.handle("microphone", {}) == muted
+
+
+def test_who_muted_the_microphone_is_known_also_by_the_next_process(sound: FakeSound, tmp_path: Path) -> None:
+    def audio() -> Audio:
+        return open_device(sound, {"runtime_dir": str(tmp_path)}, lambda event, data: None)
+
+    assert "muted_by" not in audio().handle("microphone", {})
+    assert audio().handle("microphone", {"mute": True})["muted_by"] == "kit"
+    assert audio().handle("microphone", {"gain_db": 3.0})["muted_by"] == "kit"
+    sound.mixers["microphone"]["muted"] = False  # somebody in the room speaks ...
+    audio().handle("probe", {"passive": True})
+    sound.mixers["microphone"]["muted"] = True  # ... and presses the button again
+    assert audio().handle("microphone", {})["muted_by"] == "room"
+    assert audio().handle("microphone", {"mute": True})["muted_by"] == "room", "an order changes nothing"
+
+
+def test_a_microphone_is_muted_even_where_that_cannot_be_written_down(
+    sound: FakeSound, tmp_path: Path
+) -> None:
+    audio = open_device(sound, {"runtime_dir": str(tmp_path / "missing")}, lambda event, data: None)
+    assert audio.handle("microphone", {"mute": True}) == {"muted": True, "gain_db": 0.0, "muted_by": "room"}
 
 
 def test_a_held_device_can_still_be_muted(audio: Audio, sound: FakeSound) -> None:

@@ -1,4 +1,6 @@
-"""``microphone``: mute and gain. Muting is always allowed, unmuting only where the room's policy says so."""
+"""``microphone``: mute and gain. Muting is always allowed. Unmuting is, where the room's policy says so, and
+only of what was muted from afar: who muted it in the room wants it so.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from diemcau_agent.commands.verb import Call, GroupArgs, Verb, given
 
 class MicrophoneArgs(GroupArgs, frozen=True, forbid_unknown_fields=True, kw_only=True):
     mute: bool | None = None
-    gain_db: Annotated[float, Meta(ge=-60, le=60)] | None = None
+    gain_db: Annotated[float, Meta(ge=-60, le=40)] | None = None
     force: bool = False
 
 
@@ -35,4 +37,7 @@ class Microphone(Verb[MicrophoneArgs]):
             raise Refused("not_permitted", "this room's policy forbids to unmute from afar")
 
     async def run(self, call: Call, args: MicrophoneArgs) -> Done:
-        return Done(await call.context.workers.ask("audio", "microphone", given(args, "mute", "gain_db")))
+        ask = call.context.workers.ask
+        if args.mute is False and (await ask("audio", "microphone")).get("muted_by") == "room":
+            raise Refused("not_permitted", "it was muted in the room, and only there is it unmuted")
+        return Done(await ask("audio", "microphone", given(args, "mute", "gain_db")))
