@@ -18,6 +18,8 @@ from diemcau_agent.commands.remote import CHANGEABLE, RemoteSettings, flatten, m
 from diemcau_agent.commands.verbs import VERBS
 from diemcau_agent.config import ConfigError
 from diemcau_agent.model import Reply, Selftest, Step, Verb
+from diemcau_drivers.audio import GAIN_DB
+from diemcau_drivers.camera import MAX_ZOOM
 from diemcau_drivers.contract import ANNOUNCEMENTS, TEST_CARDS, Busy
 from fakeclock import FakeClock
 
@@ -122,6 +124,7 @@ async def test_selftest_ends_with_the_whole_report(room: Room) -> None:
     room.selftest_answer = report()
     reply = await room.order("selftest", {"scope": "full"})
     assert msgspec.convert(reply.result, Selftest) == report()
+    assert room.events[-1]["device"] is None, "it is of the whole room, not of the first device in it"
 
 
 async def test_progress_is_told_at_most_once_a_second(room: Room) -> None:
@@ -215,7 +218,34 @@ async def test_muting_is_always_allowed_unmuting_by_policy(room: Room) -> None:
     room.workers.answers["audio", "microphone"] = {"muted": True, "gain_db": 0.0}
     assert (await room.order("microphone", {"mute": True})).result == {"muted": True, "gain_db": 0.0}
     room.settings = settings(policy={"unmute": True})
+    room.workers.answers["audio", "microphone"] = {"muted": True, "muted_by": "kit"}
     assert (await room.order("microphone", {"mute": False}, id="unmuting")).state == "done"
+
+
+async def test_what_the_room_has_muted_is_not_unmuted_from_afar(room: Room) -> None:
+    room.settings = settings(policy={"unmute": True})
+    room.workers.answers["audio", "microphone"] = {"muted": True, "muted_by": "room"}
+    reply = await room.order("microphone", {"mute": False, "force": True})
+    assert (reply.state, reply.code) == ("refused", "not_permitted")
+    assert room.workers.asked == [("audio", "microphone", {})]
+
+
+@pytest.mark.parametrize(
+    ("verb", "arg", "limit"),
+    [
+        ("camera", "zoom", MAX_ZOOM),
+        ("microphone", "gain_db", GAIN_DB[0]),
+        ("microphone", "gain_db", GAIN_DB[1]),
+    ],
+)
+async def test_what_no_device_could_do_is_refused_before_it_is_accepted(
+    room: Room, verb: str, arg: str, limit: float
+) -> None:
+    await room.order(verb, {arg: limit}, id="at-the-limit")
+    assert room.last.state == "done"
+    await room.order(verb, {arg: limit * 1.01}, id="beyond-it")
+    assert room.states[-1] == ("refused", "bad_args")
+    assert [reply.state for reply in room.answers if reply.id == "beyond-it"] == ["refused"]
 
 
 async def test_speaker_answers_volume_and_what_was_announced(room: Room) -> None:

@@ -272,8 +272,11 @@ class Dispatcher:
 
 
 def _device(order: Order) -> str | None:
-    """What a failure is of."""
-    return next((part for part in order.verb.holds(order.args) if part in (*DEVICES, "host", "line")), None)
+    """What a failure is of; None where it is of the whole room."""
+    held = order.verb.holds(order.args)
+    if set(held) >= set(DEVICES):
+        return None
+    return next((part for part in held if part in (*DEVICES, "host", "line")), None)
 
 
 def _of_device(device: str | None, error: DeviceError) -> CommandError:

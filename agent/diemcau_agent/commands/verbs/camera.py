@@ -17,7 +17,7 @@ SNAPSHOT_MAX_BYTES = 200 * 1024
 
 class CameraArgs(Args, frozen=True, forbid_unknown_fields=True, kw_only=True):
     power: bool | None = None
-    zoom: Annotated[float, Meta(ge=1, le=100)] | None = None
+    zoom: Annotated[float, Meta(ge=1, le=10)] | None = None
     preset: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
     snapshot: bool = False
     force: bool = False
