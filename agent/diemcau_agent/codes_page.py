@@ -17,8 +17,9 @@ A code names what is wrong, never where it was noticed. It stands in the documen
 [the wire](wire.md), on the room's screen as words, and in the simulator as a fault of the same name.
 
 *State* is what the code puts its device in; a hang that no kill ends puts it in `stuck`. *Seen within*
-is the promise from the fault to the health document: a device gone or hung {GONE_S:.0f} s, the host and the
-line {HOST_LINE_S:.0f} s, picture and sound one probe period (5 minutes at rest, 10 s in the simulation).
+is the promise from the fault to the health document: a device gone {GONE_S:.0f} s, one that hangs or
+crashes {GONE_S:.0f} s from when it is next asked, the host and the line {HOST_LINE_S:.0f} s, picture and
+sound one probe period (5 minutes at rest, 10 s in the simulation).
 What only the self-test finds is found by the next one: nobody wants tones in an empty hall at night.
 
 Generated from `agent/diemcau_agent/codes.py` by `diemcau-agent schema`; do not edit.

@@ -162,8 +162,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     expected: str
     remedy: Remedy | None
     reason: str | None = None
-    """Why it was not tested: "in_use", "cancelled", "out_of_time", "unsupported", "no_reading",
-    "no_answer", or the code of another finding that stands in its way."""
+    """Why it was not tested: "in_use", "switched_off", "cancelled", "out_of_time", "unsupported",
+    "no_reading", "no_answer", or the code of another finding that stands in its way."""
 
 
 class Selftest(Document, frozen=True, kw_only=True):

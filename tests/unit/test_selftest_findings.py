@@ -163,6 +163,14 @@ async def test_a_device_that_another_program_holds_is_not_tested(room: ScriptedR
     assert "speaker_silent" not in report.covered["speaker"]
 
 
+async def test_a_camera_that_is_switched_off_is_in_nobodys_use(room: ScriptedRoom) -> None:
+    room.looks["camera"] = Look(readings={"power": False}, passive=True)
+    report = await room.test()
+    assert outcome(report, "camera_picture") == ("not_tested", None, "switched_off")
+    assert step(report, "camera_picture").measured == {}
+    assert report.result == "partial"
+
+
 async def test_a_screen_without_cec_is_not_known_and_the_room_passes(room: ScriptedRoom) -> None:
     room.readings("display", cec=False, power="unknown", active_input=None)
     report = await room.test()

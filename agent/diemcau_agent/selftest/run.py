@@ -117,7 +117,9 @@ class Run:
         names = (*check.measures, "sharpness_ratio")
         measured = {name: _shown(readings[name]) for name in names if name in readings}
         if look.passive:
-            return self._untested(check, "in_use", {**measured, "in_use_by": look.in_use_by or "other"})
+            if look.in_use_by is None:  # nobody has it: privacy keeps it closed
+                return self._untested(check, "switched_off", measured)
+            return self._untested(check, "in_use", {**measured, "in_use_by": look.in_use_by})
         codes = self._judge(question, check, looks)
         if not codes and not all(judges.has(readings, name) for name in check.requires):
             return self._untested(check, "unsupported" if check.optional else "no_reading", measured)
