@@ -107,6 +107,12 @@ def _run(arguments: argparse.Namespace) -> int:
     settings = _load(arguments.config)
     if settings is None:
         return USAGE  # whoever supervises need not try again
+    for name, folder in (("state_dir", settings.state_dir), ("runtime_dir", settings.runtime_dir)):
+        try:
+            Path(folder).mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            print(f"{name}: {folder} cannot be made: {error.strerror or error}", file=sys.stderr)
+            return NOT  # a disk may come back
     from . import app
 
     return app.main(settings)
@@ -126,7 +132,12 @@ def _schema(arguments: argparse.Namespace) -> int:
     if arguments.out is None:
         print(schema.as_text())
     else:
-        for path in schema.write(arguments.out):
+        try:
+            written = schema.write(arguments.out)
+        except OSError as error:
+            print(f"{arguments.out}: cannot be written: {error.strerror or error}", file=sys.stderr)
+            return NOT
+        for path in written:
             print(path)
     return OK
 

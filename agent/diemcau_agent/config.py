@@ -156,18 +156,21 @@ def load(path: Path) -> Settings:
     """Read and check a file. Raises ConfigError with every error there is."""
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{path}: cannot be read: {error}"]) from error
-    return parse(text)
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror or error}"]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{path}: not TOML: byte {error.start + 1} is not UTF-8"]) from error
+    return parse(text, str(path))
 
 
-def parse(text: str) -> Settings:
+def parse(text: str, source: str = "settings") -> Settings:
+    """Settings from TOML; ``source`` names it in an error. Raises ConfigError."""
     import tomllib  # once, at the start
 
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError([f"not TOML: {error}"]) from error
+        raise ConfigError([f"{source}: not TOML: {error}"]) from error
     return check(data)
 
 

@@ -105,9 +105,18 @@ def test_pins_are_four_different_ones() -> None:
 
 
 def test_a_file_that_cannot_be_read_or_is_no_toml_is_one_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be read"):
-        load(tmp_path / "none.toml")
-    assert errors("point = ")[0].startswith("not TOML:")
+    for name, content, said in (
+        ("none.toml", None, "cannot be read: No such file or directory"),
+        ("cut.toml", b"point = ", "not TOML: Invalid value"),
+        ("latin.toml", b'name = "\xe0"', "not TOML: byte 9 is not UTF-8"),
+    ):
+        file = tmp_path / name
+        if content is not None:
+            file.write_bytes(content)
+        with pytest.raises(ConfigError) as refused:
+            load(file)
+        assert len(refused.value.errors) == 1
+        assert refused.value.errors[0].startswith(f"{file}: {said}")
 
 
 JSON = st.recursive(
