@@ -114,15 +114,18 @@ class Asking:
         from .live import Key, LiveScreen
         from .screen import Hint
 
-        def press(hold_s: float) -> str:
+        def press(hold_s: float, told: str) -> str:
             with ControlClient(self.socket) as client:
                 client.call("press", hold_s=hold_s, timeout_s=STATUS_S)
-            return ""
+            return told
 
         def keys(say: wording.Say) -> list[Key | Hint]:
             return [
-                Key(Hint("t/enter", say("press the button")), lambda: press(0.0)),
-                Key(Hint("h", say("hold it")), lambda: press(3.0)),
+                Key(
+                    Hint("t/enter", say("press the button")),
+                    lambda: press(0.0, say("The button was pressed.")),
+                ),
+                Key(Hint("h", say("hold it")), lambda: press(3.0, say("The button was held."))),
             ]
 
         LiveScreen(self.socket, self.language, keys).run()

@@ -77,7 +77,7 @@ class LiveScreen:
                 self._wait(keyboard)
                 width, height = self._console.size
                 live_now = self._client is not None
-                shown = (self._status, width, self._language, self._hints(), height, self._note, live_now)
+                shown = (self._status, width, self._language, self.hints(), height, self._note, live_now)
                 if shown != drawn:
                     drawn = shown
                     live.update(
@@ -95,7 +95,8 @@ class LiveScreen:
             redirect_stderr=False,
         )
 
-    def _hints(self) -> list[Hint]:
+    def hints(self) -> list[Hint]:
+        """What people can do now, the screen's own keys among it."""
         return [item.hint if isinstance(item, Key) else item for item in self._all_keys()]
 
     def _all_keys(self) -> list[Key | Hint]:

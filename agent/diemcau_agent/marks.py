@@ -91,6 +91,8 @@ VALUES = {
     "press": "pressed",
     "hold": "held",
     "release": "released",
+    "done": "done",
+    "refused": "refused",
 }
 """Values of readings and of events that are words."""
 
@@ -123,7 +125,7 @@ READINGS: dict[str, tuple[Shown, ...]] = {
         Shown("delay_ms", "delay", "ms"),
         Shown("snr_db", "signal to noise", "dB"),
     ),
-    "display": (Shown("power", "power"), Shown("active_input", "our input")),
+    "display": (Shown("power", "power"), Shown("active_input", "our input:")),
     "panel": (Shown("pattern", "light"),),
     "host": (
         Shown("cpu_percent", "CPU", "%"),

@@ -119,7 +119,10 @@ def _title(status: Mapping[str, Any], view: _View) -> Text:
 def _banner(status: Mapping[str, Any], view: _View) -> list[Text]:
     state = wording.readiness(status) if view.live else "unknown"
     mark = marks.READINESS.get(state, marks.READINESS["unknown"])
-    words = f"   {mark.symbol}  {' '.join(view.say(mark.word))}   {_why(status, view)}"
+    word, why = view.say(mark.word), _why(status, view)
+    words = f"   {mark.symbol}  {' '.join(word)}   {why}"
+    if Text(words).cell_len >= view.width:  # the reason counts more than the big letters
+        words = f"   {mark.symbol}  {word}   {why}"
     blank = " " * view.width
     return [
         _line(view.width, (text, _BANNERS[mark.tone])) for text in (blank, _cell(words, view.width), blank)

@@ -18,6 +18,7 @@ from .marks import (
     CONNECTIONS,
     EVENTS,
     PART_NAMES,
+    PARTS,
     READINESS,
     READINGS,
     RESULTS,
@@ -64,12 +65,19 @@ def reasons(status: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def why(status: Mapping[str, Any], say: Say) -> str:
-    """The worst that is in the way of ready, and how many more there are."""
-    codes = reasons(status)
-    if not codes:
-        return say("Everything this room should have works.") if readiness(status) == "ready" else ""
-    worst, *others = codes
-    return cause(worst, say) + (f" (+{len(others)})" if others else "")
+    """The worst that is in the way of ready, and how many more there are; else what is not known."""
+    if readiness(status) == "ready":
+        return say("Everything this room should have works.")
+    if codes := reasons(status):
+        worst, *others = codes
+        return cause(worst, say) + (f" (+{len(others)})" if others else "")
+    names = [say(PART_NAMES[name]) for name in PARTS if _without_cause(part(status, name))]
+    return say("Not known: {parts}.").format(parts=", ".join(names)) if names else ""
+
+
+def _without_cause(judged: Mapping[str, Any]) -> bool:
+    """Unknown, and no code says why: held by another program, or not looked at yet."""
+    return judged.get("state") == "unknown" and not judged.get("code")
 
 
 def causes(judged: Mapping[str, Any], say: Say) -> str:
@@ -188,15 +196,16 @@ def event(document: Mapping[str, Any], say: Say) -> str:
         told.append(say(EVENTS.get(kind, kind)))
     before, after = document.get("from"), document.get("to")
     if before or after:
-        told.append(" → ".join(_value(word, say) for word in (before, after) if word))
+        told.append(" → ".join(value(word, say) for word in (before, after) if word))
     data: Mapping[str, Any] = document.get("data") or {}
-    told += [_value(data[key], say) for key in ("verb", "event", "state", "result", "cause") if data.get(key)]
+    told += [value(data[key], say) for key in ("verb", "event", "state", "result", "cause") if data.get(key)]
     if document.get("code") and after != "ok":
         told.append(cause(str(document["code"]), say))
     return "  ".join(word for word in told if word)
 
 
-def _value(word: Any, say: Say) -> str:
+def value(word: Any, say: Say) -> str:
+    """A state, a result, or a value of an event, in plain words; as it is where it has none."""
     key = str(word)
     mark = STATES.get(key) or RESULTS.get(key) or READINESS.get(key)
     if mark:

@@ -35,13 +35,14 @@ from diemcau_agent.wording import Say
 
 from . import soundserver
 from .centre import Centre, CentreError
+from .faults import FAULTS
 from .mosquitto import BrokerError, PrivateMosquitto
 from .room import Room, RoomError, Sound
 from .rooms import rooms_directory
 
 POINT = "xp-0417"
 PLACE = {"name": "Hội trường UBND xã", "place": ["Đồng Nai", "Xã Tân Phú"], "level": "xã"}
-FAULTS = (
+ON_KEYS = (
     "camera_hung",
     "frame_covered",
     "microphone_muted",
@@ -166,9 +167,9 @@ class Demo:
         console = Console(
             width=width, record=True, file=StringIO(), force_terminal=True, color_system="truecolor"
         )
-        keys = self.keys(wording.speaking(self._language))
-        hints = [item.hint if isinstance(item, Key) else item for item in keys]
+        hints = LiveScreen(self._socket, self._language, self.keys).hints()
         console.print(render(self._status(), width, self._language, hints, height=height))
+        console.print()  # rich cuts the feet off the last line
         file.write_text(without_links(console.export_svg(title="make demo")), encoding="utf-8")
         print(file)
 
@@ -182,22 +183,30 @@ class Demo:
         on = self.room.world.faults
         program = _program()
         return [
-            Key(Hint("t/enter", say("press the button")), lambda: self._press(PRESS_S)),
-            Key(Hint("h", say("hold it")), lambda: self._press(HOLD_S)),
-            Key(Hint("r", say("restart the camera")), lambda: self._restart("camera")),
-            Key(Hint("a", say("restart the agent")), lambda: self._restart("agent")),
+            Key(Hint("t/enter", say("press the button")), lambda: self._press(PRESS_S, say)),
+            Key(Hint("h", say("hold it")), lambda: self._press(HOLD_S, say)),
+            Key(
+                Hint("r", say("restart the camera")),
+                lambda: self._restart("camera", say("restart the camera"), say),
+            ),
+            Key(
+                Hint("a", say("restart the agent")),
+                lambda: self._restart("agent", say("restart the agent"), say),
+            ),
             *(
                 Key(Hint(str(number), code, on=code in on), lambda code=code: self._toggle(code, say))
-                for number, code in enumerate(FAULTS, 1)
+                for number, code in enumerate(ON_KEYS, 1)
             ),
             Hint(
                 "", say("in a second terminal: {command}").format(command=f"{program} fault camera_hung on")
             ),
         ]
 
-    def _press(self, hold_s: float) -> str:
+    def _press(self, hold_s: float, say: Say) -> str:
         self.room.world.press(hold_s)
-        return ""
+        if any(FAULTS[code].device == "panel" for code in self.room.world.faults):
+            return say("The panel is broken: nobody feels the button.")
+        return say("The button was held.") if hold_s >= HOLD_S else say("The button was pressed.")
 
     def _toggle(self, code: str, say: Say) -> str:
         on = code not in self.room.world.faults
@@ -206,7 +215,7 @@ class Demo:
             return f"{code}: " + say("only a self-test finds this: press the button")
         return f"{code}: " + (say("broken") if on else say("mended"))
 
-    def _restart(self, target: str) -> str:
+    def _restart(self, target: str, title: str, say: Say) -> str:
         """Over MQTT, as a centre does it; the answer comes later as a line of news."""
 
         def order() -> None:
@@ -214,15 +223,15 @@ class Demo:
                 with Centre(self._broker.url) as centre:
                     answer = centre.command(POINT, "restart", {"target": target})
             except CentreError as error:
-                self._tell(f"restart {target}: {error}")
+                self._tell(f"{title}: {error}")
                 return
             proof: dict[str, Any] = answer.get("result") or {}
             told = ", ".join(f"{name} {value}" for name, value in proof.items() if value is not None)
             more = answer.get("detail") or told
-            self._tell(f"restart {target}: {answer['state']}  {more}")
+            self._tell(f"{title}: {wording.value(answer['state'], say)}  {more}")
 
         threading.Thread(target=order, name=f"restart {target}", daemon=True).start()
-        return f"restart {target}: …"
+        return f"{title}: …"
 
     def _status(self) -> dict[str, Any]:
         with ControlClient(self._socket) as client:

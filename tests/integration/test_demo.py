@@ -79,6 +79,11 @@ def test_the_picture_is_drawn_from_a_real_run_and_asks_nothing_of_other_servers(
     drawn = "".join(ET.fromstring(svg).itertext()).replace("\xa0", " ")
     assert "Something covers the lens" in drawn
     assert "Camera picture" in drawn
+    assert "[l] Tiếng Việt" in drawn
+    shown = re.search(r'-clip-terminal">\s*<rect[^>]* height="([\d.]+)"', svg)
+    assert shown is not None
+    baselines = [float(y) for y in re.findall(r'<text[^>]* y="([\d.]+)"[^>]*>[^<]*\w', svg)]
+    assert max(baselines) < float(shown[1]) - 12  # underscores hang below it
     assert nothing_is_left(rooms, child.pid)
 
 

@@ -112,6 +112,21 @@ def test_readiness_is_big_and_told_without_its_colour(readiness: str, mark: mark
     assert f"{mark.symbol}  {' '.join(mark.word)}" in lines(status(readiness))[2]
 
 
+def test_a_long_reason_is_worth_more_than_big_letters() -> None:
+    shown = status("not_ready")
+    shown["health"]["reasons"] = ["audio_hung", "panel_absent", "cable"]
+    banner = lines(shown, language="vi")[2]
+    assert "CHƯA SẴN SÀNG   Thiết bị âm thanh không phản hồi kịp thời. (+2)" in banner
+    assert "C H Ư A" in lines(shown, 120, language="vi")[2]
+
+
+def test_a_room_that_is_not_ready_without_a_code_says_what_is_not_known() -> None:
+    held = status("degraded", camera=judged("unknown", in_use_by="codec"))
+    held["health"]["reasons"] = []
+    assert "Not known: camera." in lines(held)[2]
+    assert "Chưa rõ: camera." in lines(held, language="vi")[2]
+
+
 def test_causes_readings_and_holder_are_in_plain_words() -> None:
     drawn = text(
         status(
