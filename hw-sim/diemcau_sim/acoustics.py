@@ -181,7 +181,9 @@ def read_wav(path: Path) -> Samples:
             rate_hz, width, channels = file.getframerate(), file.getsampwidth(), file.getnchannels()
             data = file.readframes(file.getnframes())
     except (OSError, EOFError, wave.Error) as error:
-        raise ValueError(f"{path}: no WAV file that can be read: {error}") from error
+        raise ValueError(
+            f"{path}: no WAV file that can be read: {error} (`sox IN -b 16 OUT.wav` makes one)"
+        ) from error
     if width not in (1, 2, 4):
         raise ValueError(f"{path}: got {8 * width}-bit samples, expected 8, 16 or 32")
     if width == 1:

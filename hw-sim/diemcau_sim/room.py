@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from diemcau_agent.config import ConfigError, check
+
 from . import configuration
 from .acoustics import Acoustics, read_wav
 from .relay import Relay
@@ -36,7 +38,7 @@ PORTS = {"mqtt": 1883, "mqtts": 8883, "wss": 443}
 
 
 class RoomError(Exception):
-    """The room cannot be: what was given, or where it should run, does not do. One line, for people."""
+    """The room cannot be: what was given, or where it should run, does not do. A line each, for people."""
 
 
 class Room:
@@ -65,8 +67,10 @@ class Room:
         self._sound = sound
         self._extra = dict(extra_config or {})
         self._broker = urlsplit(broker_url)
-        if self._broker.scheme not in PORTS or not self._broker.hostname:
-            raise RoomError(f"broker: got {broker_url!r}, expected a URL such as mqtt://127.0.0.1:1883")
+        try:  # the same words as the agent's, before anything runs
+            check(self._settings(broker_url))
+        except ConfigError as error:
+            raise RoomError(str(error)) from error
         longest = max(self.socket_path, self.runtime_dir / "control.sock", key=lambda path: len(str(path)))
         if len(str(longest).encode()) > SOCKET_PATH_MAX:
             raise RoomError(
@@ -171,7 +175,7 @@ class Room:
             for directory in (self.directory, self.runtime_dir, self.directory / "state"):
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
-            raise RoomError(f"{self.directory}: cannot be made: {error}") from error
+            raise RoomError(f"{self.directory}: cannot be made: {error.strerror or error}") from error
 
     def _settings(self, broker_url: str) -> dict[str, Any]:
         settings = configuration.simulated(self.point)

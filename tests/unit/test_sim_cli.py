@@ -118,7 +118,10 @@ def test_what_does_not_exist_cannot_be_broken(world: World, capsys: pytest.Captu
 @pytest.mark.parametrize(
     ("more", "names"),
     [
-        (["--broker", "nowhere"], "broker"),
+        (["--broker", "nowhere"], "broker.urls[0]"),
+        (["--broker", "mqtt://127.0.0.1:99999"], "a port from 1 to 65535"),
+        (["--broker", "mqtt://127.0.0.1", "--point", "A B/#"], "point: got"),
+        (["--broker", "mqtt://127.0.0.1", "--ambient", __file__], "-b 16"),
         (["--broker", "mqtt://127.0.0.1", "--scene", "gone.png"], "gone.png"),
         (["--broker", "mqtt://127.0.0.1", "--ambient", "gone.wav"], "gone.wav"),
         (["--broker", "mqtt://127.0.0.1", "--config", "gone.toml"], "gone.toml"),

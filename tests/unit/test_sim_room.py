@@ -74,8 +74,8 @@ def test_a_second_room_cannot_live_in_the_same_place(room: Room) -> None:
     assert room.alive()
 
 
-def test_settings_that_the_agent_refuses_end_the_room(tmp_path: Path) -> None:
-    with Room("xp-0001", NOBODY, tmp_path / "room", extra_config={"probe": {"perriod_s": 1}}) as room:
-        assert room.wait(SOON_S)
-        assert room.refused
-        assert "perriod_s" in room.log_path.read_text()
+def test_settings_that_the_agent_refuses_start_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RoomError, match=r"probe\.perriod_s: unknown key") as refused:
+        Room("xp-0001", NOBODY, tmp_path / "room", extra_config={"probe": {"perriod_s": 1}, "level": 2})
+    assert "level: got 2" in str(refused.value)
+    assert not (tmp_path / "room").exists()
