@@ -15,6 +15,8 @@ from .topics import ID_PATTERN
 
 Id = Annotated[str, Meta(pattern=ID_PATTERN, description="3 to 32 of a-z, 0-9 and -, no - at either end")]
 Gpio = Annotated[int, Meta(ge=0, le=27, description="a BCM GPIO number, 0 to 27")]
+Zoom = Annotated[float, Meta(ge=1, le=10)]
+Share = Annotated[float, Meta(ge=0, le=1)]
 BrokerUrl = Annotated[
     str,
     Meta(
@@ -78,7 +80,7 @@ class Probe(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Camera(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     identity: str | None = None
     """Substring of the identity's values, where there is more than one; None takes the first."""
-    presets: dict[str, tuple[float, float, float]] = {}
+    presets: dict[str, tuple[Zoom, Share, Share]] = {}
     """name -> (zoom ratio >= 1, centre x 0 to 1, centre y 0 to 1)."""
 
 

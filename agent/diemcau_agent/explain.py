@@ -49,11 +49,19 @@ def _walk(kind: type[Struct], data: Any, path: str, errors: list[str]) -> None:
 
 def _leaf(kind: Any, value: Any, where: str, errors: list[str]) -> None:
     inner = get_args(kind)[0] if get_origin(kind) is Annotated else kind
-    if get_origin(inner) is tuple and isinstance(value, list) and get_args(inner)[1:] == (...,):
-        for index, entry in enumerate(cast("list[Any]", value)):
-            _leaf(get_args(inner)[0], entry, f"{where}[{index}]", errors)
+    if get_origin(inner) is tuple and isinstance(value, list):
+        entries, kinds = cast("list[Any]", value), get_args(inner)
+        if kinds[1:] == (...,):
+            kinds = kinds[:1] * len(entries)
+        if len(kinds) == len(entries):
+            for index, (one, entry) in enumerate(zip(kinds, entries, strict=True)):
+                _leaf(one, entry, f"{where}[{index}]", errors)
         if any(error.startswith(f"{where}[") for error in errors):
             return
+    if get_origin(inner) is dict and isinstance(value, Mapping):
+        for key, entry in cast("Mapping[str, Any]", value).items():
+            _leaf(get_args(inner)[1], entry, _join(where, key), errors)
+        return
     try:
         msgspec.convert(value, kind)
     except msgspec.ValidationError as error:

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 the room or the request failed, 2 usage (no such code, no 
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import threading
@@ -34,13 +35,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(argv)
     try:
-        return options.act(options)
+        code = options.act(options)
+        sys.stdout.flush()
+        return code
     except (UsageError, BadRequest) as error:
         print(f"diemcau-sim: {error}", file=sys.stderr)
         return USAGE
     except DeviceError as error:
         print(f"diemcau-sim: {error}", file=sys.stderr)
         return FAILED
+    except BrokenPipeError:  # whoever read the list has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
 
 
 def _parser() -> argparse.ArgumentParser:

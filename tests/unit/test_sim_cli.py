@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -178,3 +181,12 @@ def test_toml_says_again_what_it_was_given(table: dict[str, Any]) -> None:
 def test_what_toml_cannot_say_is_refused() -> None:
     with pytest.raises(TypeError):
         configuration.to_toml({"nothing": None})
+
+
+def test_a_reader_that_has_seen_enough_of_the_list_is_no_error(rooms: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "diemcau_sim.cli", "fault"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
