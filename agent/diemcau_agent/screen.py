@@ -71,7 +71,8 @@ def render(
     then nothing is shown as good. ``zone``: of the times shown, None for this machine's.
     """
     view = _View(max(width, MIN_WIDTH), wording.speaking(language), live, zone)
-    head = [_title(status, view), *_banner(status, view), Text()]
+    tight = height is not None and height <= MIN_HEIGHT
+    head = [_title(status, view), *_banner(status, view), *([] if tight else [Text()])]
     foot = [*([_line(view.width, (note, _BOLD))] if note or hints else []), *_footer(hints, view.width)]
     room = (_NO_END if height is None else max(height, MIN_HEIGHT)) - len(head) - len(foot)
     rows = _rows(status, view, room - _TEST_LINES - _EVENT_LINES)

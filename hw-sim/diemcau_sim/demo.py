@@ -131,15 +131,15 @@ def opened(sound: Sound, language: str) -> Generator[Demo]:
         if not room.wait_ready(READY_S):
             last = room.log_path.read_text("utf-8", "replace").strip().split("\n")[-5:]
             raise DemoError("the agent is not ready in time; its last words:\n" + "\n".join(last))
-        yield Demo(room, broker, language)
+        yield Demo(room, broker.url, language)
 
 
 class Demo:
     """What can be done in a running room."""
 
-    def __init__(self, room: Room, broker: PrivateMosquitto, language: str) -> None:
+    def __init__(self, room: Room, broker_url: str, language: str) -> None:
         self.room = room
-        self._broker = broker
+        self._url = broker_url
         self._language = language
         self._socket = room.runtime_dir / "control.sock"
         self._tell: Callable[[str], None] = print
@@ -200,6 +200,9 @@ class Demo:
             Hint(
                 "", say("in a second terminal: {command}").format(command=f"{program} fault camera_hung on")
             ),
+            Hint(
+                "", say("broker {url}, room {directory}").format(url=self._url, directory=self.room.directory)
+            ),
         ]
 
     def _press(self, hold_s: float, say: Say) -> str:
@@ -220,7 +223,7 @@ class Demo:
 
         def order() -> None:
             try:
-                with Centre(self._broker.url) as centre:
+                with Centre(self._url) as centre:
                     answer = centre.command(POINT, "restart", {"target": target})
             except CentreError as error:
                 self._tell(f"{title}: {error}")
@@ -243,7 +246,7 @@ class Demo:
 
     def _wire_health(self) -> dict[str, Any]:
         """The retained health, once it says what the agent itself does."""
-        with Centre(self._broker.url) as centre:
+        with Centre(self._url) as centre:
             deadline = time.monotonic() + WIRE_S
             while True:
                 told = centre.retained(POINT, "health")

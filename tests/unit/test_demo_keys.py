@@ -10,7 +10,6 @@ import pytest
 from diemcau_agent.live import Key
 from diemcau_agent.wording import speaking
 from diemcau_sim import demo
-from diemcau_sim.mosquitto import PrivateMosquitto
 from diemcau_sim.room import Room
 
 Press = Callable[[str], str]
@@ -20,7 +19,7 @@ Press = Callable[[str], str]
 def press(tmp_path: Path) -> Press:
     """Presses a key in Vietnamese and returns its answer."""
     room = Room(demo.POINT, "mqtt://127.0.0.1:9", tmp_path / "room")
-    shown = demo.Demo(room, PrivateMosquitto(), "vi")
+    shown = demo.Demo(room, "mqtt://127.0.0.1:9", "vi")
 
     def pressed(key: str) -> str:
         found = [item for item in shown.keys(speaking("vi")) if isinstance(item, Key)]
