@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from command_room import ISS, POINT, Room, judged, settings, until
@@ -402,6 +403,13 @@ async def test_a_device_comes_back_with_a_new_pid_and_a_good_probe(room: Room) -
     reply = await room.order("restart", {"target": "camera"})
     assert reply.result == {"pid_before": 100, "pid": 101, "state": "ok", "code": None}
     assert room.looked == ["camera"]
+
+
+async def test_the_proof_of_a_device_that_a_meeting_holds_says_so(room: Room) -> None:
+    """Its probe opened nothing, so "ok" alone would claim more than was seen."""
+    room.judged_parts["camera"] = msgspec.structs.replace(judged("ok"), in_use_by="chromium")
+    reply = await room.order("restart", {"target": "camera"})
+    assert reply.result["in_use_by"] == "chromium"
 
 
 async def test_a_device_may_need_a_second_look_to_be_well(room: Room) -> None:

@@ -87,20 +87,22 @@ class Restart(Verb[RestartArgs]):
         context, process = call.context, PROCESS_OF[device]
         pid_before = context.workers.pid(process)
         pid = await context.workers.restart(process)
-        state, code = "unknown", None
+        state, code, in_use_by = "unknown", None, None
         for look in range(GOOD_LOOKS):
             if look:
                 await context.clock.sleep(LOOK_AGAIN_S)
             await context.look(process)
             judged = context.judged().get(device)
             if judged is not None:
-                state, code = judged.state, judged.code
+                state, code, in_use_by = judged.state, judged.code, judged.in_use_by
             if state not in _BAD:
                 break
         pid = context.workers.pid(process) or pid  # the look may have had to kill it once more
         if state in _BAD:
             raise Failed(code or state, f"restarted (pid {pid_before} to {pid}), but {device} is {state}")
-        return Done({"pid_before": pid_before, "pid": pid, "state": state, "code": code})
+        # What another program holds was not opened: then the proof says whose it is.
+        holder = {} if in_use_by is None else {"in_use_by": in_use_by}
+        return Done({"pid_before": pid_before, "pid": pid, "state": state, "code": code, **holder})
 
     async def _host(self, call: Call, reboot_nonce: str | None) -> None:
         context = call.context
