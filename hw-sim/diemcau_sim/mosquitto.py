@@ -21,6 +21,8 @@ import time
 from pathlib import Path
 from typing import Self
 
+from .mortal import MORTAL
+
 HOST = "127.0.0.1"
 START_S = 10.0
 STOP_S = 5.0
@@ -146,7 +148,7 @@ class PrivateMosquitto:
         configuration.write_text(_CONFIGURATION.format(port=port, host=HOST))
         with log.open("wb") as output:
             self._child = subprocess.Popen(
-                [path, "-c", configuration],
+                [*MORTAL, path, "-c", configuration],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -18,6 +18,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from .mortal import MORTAL
+
 RESTART_S = 1.0
 START_S = 90.0
 WATCHDOG_S = 30.0
@@ -130,7 +132,7 @@ class Service:
     def _once(self, notify: socket.socket, wake: socket.socket, log_fd: int) -> None:
         """One life of the program."""
         process = subprocess.Popen(
-            self._argv,
+            (*MORTAL, *self._argv),
             env=self._env,
             stdin=subprocess.DEVNULL,
             stdout=log_fd,

@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from .mortal import MORTAL
+
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 START_S = 10.0
 COMMAND_S = 5.0
@@ -118,7 +120,7 @@ class PrivatePipewire:
         stream = subprocess.PIPE if pipes else subprocess.DEVNULL
         with (self._directory / f"{program}.log").open("ab") as log:
             process = subprocess.Popen(
-                [path, *arguments],
+                [*MORTAL, path, *arguments],
                 env=self._own,
                 stdin=stream,
                 stdout=stream,

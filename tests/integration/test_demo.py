@@ -9,13 +9,14 @@ import re
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import termios
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,28 @@ def _missing(self: object) -> None:
     from diemcau_sim.mosquitto import BrokerMissing
 
     raise BrokerMissing("mosquitto is not installed: apt-get install mosquitto")
+
+
+def test_a_demo_that_is_killed_leaves_no_process(rooms: Path) -> None:
+    child = subprocess.Popen([*PROGRAM, "--once"], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    with child.stdout as told:
+        url = re.match(r"broker mqtt://(\S+):(\d+),", told.readline())
+        assert url is not None
+        mark = str(rooms / f"demo-{child.pid}")
+        assert _soon(lambda: len(marked(mark)) > 1)  # the agent and its workers
+        child.kill()
+        child.wait(5)
+    assert _soon(lambda: not marked(mark))
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((url[1], int(url[2])), timeout=1.0)
+
+
+def _soon(true: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + WAIT_S
+    while not true() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return true()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
