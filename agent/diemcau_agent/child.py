@@ -42,21 +42,25 @@ class Child:
     @classmethod
     async def spawn(cls, command: Sequence[str], listener: Listener) -> Child:
         ours, theirs = socket.socketpair()
-        try:
-            # A session of its own, so that one SIGKILL takes the group with all that the library started.
-            popen = subprocess.Popen(  # noqa: ASYNC220 - vfork and exec: some 2 ms, no wait for the child
-                command,
-                stdin=theirs.fileno(),
-                stdout=theirs.fileno(),
-                start_new_session=True,
-                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # its threads cost memory, win nothing
-            )
-        except OSError:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        reader, writer = await asyncio.open_connection(sock=ours, limit=pipe.MAX_LINE_BYTES)
+        with theirs:
+            try:
+                reader, writer = await asyncio.open_connection(sock=ours, limit=pipe.MAX_LINE_BYTES)
+            except BaseException:
+                ours.close()
+                raise
+            # From here to the return nothing waits: whoever goes away leaves no process behind.
+            try:
+                # A session of its own, so that one SIGKILL takes the group with all that the library started.
+                popen = subprocess.Popen(  # noqa: ASYNC220 - vfork and exec: some 2 ms, no wait for the child
+                    command,
+                    stdin=theirs.fileno(),
+                    stdout=theirs.fileno(),
+                    start_new_session=True,
+                    env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # its threads cost memory, win nothing
+                )
+            except OSError:
+                writer.close()
+                raise
         return cls(popen, reader, writer, listener)
 
     @property

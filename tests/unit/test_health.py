@@ -123,3 +123,17 @@ def test_checked_but_not_known_degrades() -> None:
     room = parts()
     room["camera"] = DeviceHealth("unknown", checked_s=1.0)
     assert readiness(room)[0] == "degraded"
+
+
+def test_what_is_stuck_stays_so_until_a_look_gets_through() -> None:
+    stuck = after(look(), Observation(("camera_hung",), CAMERA, known=False, stuck=True))
+    present = Observation((), frozenset({"camera_absent"}), known=False, partial=True)
+    assert update(stuck, present, 200.0).state == "stuck"
+    assert update(update(stuck, present, 200.0), look(), 201.0).state == "ok"
+
+
+def test_what_cannot_be_read_any_more_is_not_known_any_more() -> None:
+    blind = Observation((), frozenset(), known=False, blind=True)
+    lost = update(after(look()), blind, 200.0)
+    assert (lost.state, lost.checked_s, lost.since_s) == ("unknown", 100.0, 200.0)
+    assert update(lost, look(), 201.0).state == "ok"

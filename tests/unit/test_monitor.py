@@ -12,7 +12,7 @@ from diemcau_agent.book import HealthBook
 from diemcau_agent.codes import GONE_S
 from diemcau_agent.config import Settings, check
 from diemcau_agent.monitor import Monitor
-from diemcau_agent.worker import Hung
+from diemcau_agent.worker import Hung, Stuck
 from diemcau_drivers.contract import Absent, Busy, DeviceError, Look
 from fakeclock import FakeClock
 
@@ -191,6 +191,16 @@ async def test_a_hang_is_told_at_once_and_tried_again_at_once(watch: Watch) -> N
     assert watch.state("camera") == ("ok", None)
 
 
+async def test_a_process_that_sigkill_does_not_end_is_stuck_without_a_flicker(watch: Watch) -> None:
+    states: list[str] = []
+    watch.book.listen(lambda part, before, after: states.append(after.state) if part == "camera" else None)
+    watch.devices.errors["camera"] = Stuck("does not end")
+    await watch.clock.advance(30)
+    states.clear()
+    await watch.clock.advance(60)
+    assert set(states) == {"stuck"}
+
+
 async def test_a_missing_microphone_does_not_hide_the_speaker(watch: Watch) -> None:
     watch.devices.errors["microphone"] = Absent("none")
     watch.devices.present["microphone"] = None
@@ -210,6 +220,7 @@ async def test_a_device_that_a_meeting_holds_keeps_its_state_and_names_the_holde
 async def test_a_broken_look_at_the_host_or_presence_stops_nothing(watch: Watch) -> None:
     watch.devices.errors |= {"presence": Hung("no answer"), "host": Hung("no answer")}
     await watch.clock.advance(60)
+    assert watch.state("host") == ("unknown", None)  # what cannot be read is never shown as good
     watch.devices.errors.clear()
     watch.devices.readings["host"]["disk_free_percent"] = 1.0
     await watch.clock.advance(60)

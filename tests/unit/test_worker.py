@@ -167,3 +167,28 @@ async def test_a_stray_answer_is_ignored(bench: Bench) -> None:
     worker = bench.worker()
     with pytest.raises(Hung):
         await worker.ask("stray", deadline_s=0.2)
+
+
+async def test_a_kill_is_seen_through_though_whoever_asked_went_away(bench: Bench) -> None:
+    worker = bench.worker()
+    before = (await worker.ask("echo", {}))["pid"]
+    restarting = asyncio.create_task(worker.restart())
+    while worker.pid is not None:
+        await asyncio.sleep(0)
+    restarting.cancel()
+    await asyncio.wait([restarting])
+    assert (await worker.ask("echo", {}))["pid"] != before
+    assert not alive(before)
+
+
+async def test_the_number_of_a_process_that_left_is_nobody_elses_until_its_group_was_killed(
+    bench: Bench,
+) -> None:
+    worker = bench.worker()
+    pid = (await worker.ask("echo", {}))["pid"]
+    os.kill(pid, 15)
+    while worker.pid is not None:
+        await asyncio.sleep(0.001)
+    assert alive(pid)  # a zombie: the kernel gives its number to none
+    await worker.close()
+    assert not alive(pid)
