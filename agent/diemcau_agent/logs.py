@@ -25,7 +25,10 @@ class Ring(logging.Handler):
         self.lines: deque[str] = deque(maxlen=KEPT_LINES)
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(self.format(record))
+        try:
+            self.lines.append(self.format(record))
+        except Exception:
+            self.handleError(record)  # as logging's own handlers: a bad log call ends nothing
 
 
 def begin(level: int = logging.INFO) -> Ring:
@@ -65,7 +68,9 @@ async def journal_lines(ring: Ring, unit: str | None, count: int) -> Sequence[st
         async with asyncio.timeout(JOURNAL_S):
             output, _ = await child.communicate()
     except TimeoutError:
-        child.kill()
-        await child.wait()
         raise OSError(f"the journal did not answer in {JOURNAL_S:g} s") from None
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
     return output.decode(errors="replace").splitlines()[-count:]

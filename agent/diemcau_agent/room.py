@@ -24,7 +24,7 @@ from .config import Settings
 from .control import Refused
 from .database import DatabaseError
 from .documents import birth, health
-from .health import Observation
+from .health import Observation, at_once
 from .indicator import Indicator
 from .model import Scope, Selftest, Trigger, encode
 from .monitor import DEVICES_OF, Monitor
@@ -75,7 +75,7 @@ class Room:
         self._ask = ask
         self._spawn = spawn
         self._watchers: set[asyncio.Event] = set()
-        self._presses: asyncio.Queue[str] = asyncio.Queue(8)
+        self._press = asyncio.Event()
         self._running: dict[str, Any] | None = None
         self._fading: asyncio.Task[None] | None = None
         self.last: Selftest | None = None
@@ -97,21 +97,18 @@ class Room:
             self._outbox.tell("baseline_unreadable", data={"detail": str(error)})
 
     async def run(self) -> None:
-        """Serve the button, one press after the other."""
+        """Serve the button."""
         while True:
-            await self._presses.get()
+            await self._press.wait()
+            self._press.clear()
             await self._pressed()
 
     def panel(self, event: str, data: Mapping[str, Any]) -> None:
-        """What the panel's process tells unasked."""
+        """What the panel's process tells unasked. A press during a self-test asks for what is going on."""
         if event == "hold":
-            # Not queued behind the self-test that it is to cancel.
             self._held()
-        elif event == "press":
-            try:
-                self._presses.put_nowait(event)
-            except asyncio.QueueFull:
-                log.info("button: pressed more often than it can be served")
+        elif event == "press" and self._running is None:
+            self._press.set()
 
     # --- ControlRoom
 
@@ -160,11 +157,21 @@ class Room:
 
     async def baseline(self) -> Mapping[str, Any]:
         """Look and listen now, and keep what is found as this room's normal."""
+        if self._running is not None:
+            raise Refused("busy", "a self-test is running")
         try:
             loop = None
             for process in ("camera", "audio"):
                 if any(device in self._book.parts for device in DEVICES_OF[process]):
                     await self._monitor.look(process)
+            # The monitor keeps the last good look of what is gone now: that is not how the room is today.
+            gone = {
+                part: health.codes
+                for part, health in self._book.parts.items()
+                if any(at_once(code) for code in health.codes)
+            }
+            if gone:
+                raise baselines.BaselineRefusedError(gone)
             if {"microphone", "speaker"} <= set(self._book.devices):
                 level = {"level_dbfs": REFERENCE_DBFS}
                 loop = await self._ask("audio", "loop", level, deadline_s=self.settings.probe.deadline_s + 4)
@@ -224,9 +231,9 @@ class Room:
             self._indicator.testing = False
             self._indicator.say("")
             self.changed()
-        return await self._reported(report)
+        return self._reported(report)
 
-    async def _reported(self, report: Report) -> Selftest:
+    def _reported(self, report: Report) -> Selftest:
         for device, codes in report.findings.items():
             covers = report.covered[device]
             self._book.apply(device, Observation(codes, covers, decisive=True, partial=True))
@@ -255,12 +262,19 @@ class Room:
         )
         for process in DEVICES_OF:
             self._monitor.wake(process)
-        await self._broker.publish("selftest", encode(document), retain=True)
+        payload = encode(document)
+        self._spawn(self._keep(payload), "report kept")
+        self._spawn(self._publish(payload), "report published")
+        return document
+
+    async def _keep(self, report: bytes) -> None:
         try:
-            await self._spool.put("selftest", encode(document).decode())
+            await self._spool.put("selftest", report.decode())
         except DatabaseError as error:
             log.error("self-test report not kept: %s", error)
-        return document
+
+    async def _publish(self, report: bytes) -> None:
+        await self._broker.publish("selftest", report, retain=True)
 
     async def _fade(self) -> None:
         await self._clock.sleep(RESULT_SHOWN_S)
