@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,36 @@ async def test_a_kit_that_vanishes_is_lost_once_its_will_delay_has_passed(
     await connection.close()
 
 
+@pytest.mark.parametrize(("goodbye", "heard"), [(False, 1), (True, 0)])
+async def test_who_leaves_without_a_goodbye_is_lost_and_who_said_it_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+    mosquitto: PrivateMosquitto,
+    observer: Observer,
+    goodbye: bool,
+    heard: int,
+) -> None:
+    monkeypatch.setattr(mqtt, "WILL_DELAY_S", 0)
+    name = f"xp-leaves-{heard}"
+    connection = await connect(mosquitto.url, name)
+    await connection.close(goodbye=goodbye)
+    after = await connect(mosquitto.url, "xp-after")
+    await after.publish(f"diemcau/v1/point/{name}/health", b"{}")
+    await after.close(goodbye=True)
+    await observer.until(lambda h: h.name == "health" and h.point == name)
+    assert len(observer.heard("status", name)) == heard
+
+
+async def test_a_broker_that_acknowledges_nothing_is_no_connection(
+    monkeypatch: pytest.MonkeyPatch, mute: str
+) -> None:
+    monkeypatch.setattr(mqtt, "ACK_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(mqtt, "_TICK_S", 0.02)
+    connection = await connect(mute, "xp-mute")
+    with pytest.raises(ConnectionLost, match="acknowledged"):
+        await connection.publish("diemcau/v1/point/xp-mute/health", b"{}")
+    await connection.close()
+
+
 async def test_a_quick_reconnect_fires_no_will(mosquitto: PrivateMosquitto, observer: Observer) -> None:
     first = await connect(mosquitto.url, "xp-quick")
     cut(first)
@@ -154,21 +185,35 @@ async def test_a_broker_that_is_not_there_is_the_line_s_fault(url: str) -> None:
         await connect(url, "xp-down")
 
 
-@pytest.fixture
-async def refusing() -> AsyncIterator[str]:
-    """A broker that answers each CONNECT with CONNACK 0x87, not authorized (MQTT 5, 3.2.2.2)."""
+@asynccontextmanager
+async def answering(connack: bytes) -> AsyncGenerator[str]:
+    """A broker that answers each CONNECT with ``connack``, and nothing else with anything."""
 
-    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1024)
-        writer.write(bytes([0x20, 0x03, 0x00, 0x87, 0x00]))
+        writer.write(connack)
         await writer.drain()
-        await reader.read()
+        while await reader.read(1024):
+            pass
         writer.close()
 
-    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
     yield f"mqtt://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     server.close()
     await server.wait_closed()
+
+
+@pytest.fixture
+async def refusing() -> AsyncIterator[str]:
+    """CONNACK 0x87, not authorized (MQTT 5, 3.2.2.2)."""
+    async with answering(bytes([0x20, 0x03, 0x00, 0x87, 0x00])) as url:
+        yield url
+
+
+@pytest.fixture
+async def mute() -> AsyncIterator[str]:
+    async with answering(bytes([0x20, 0x03, 0x00, 0x00, 0x00])) as url:
+        yield url
 
 
 async def test_a_broker_that_says_no_is_told_from_a_dead_line(refusing: str) -> None:
