@@ -107,12 +107,6 @@ def _run(arguments: argparse.Namespace) -> int:
     settings = _load(arguments.config)
     if settings is None:
         return USAGE  # whoever supervises need not try again
-    for name, folder in (("state_dir", settings.state_dir), ("runtime_dir", settings.runtime_dir)):
-        try:
-            Path(folder).mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as error:
-            print(f"{name}: {folder} cannot be made: {error.strerror or error}", file=sys.stderr)
-            return NOT  # a disk may come back
     from . import app
 
     return app.main(settings)
