@@ -183,7 +183,8 @@ def test_what_is_unplugged_while_in_use_is_absent(
 def test_what_another_client_sets_comes_into_the_world(
     audio: Audio, room: PipewireRoom, world: World
 ) -> None:
-    assert audio.handle("microphone", {"mute": True, "gain_db": -6.0}) == {"muted": True, "gain_db": -6.0}
+    muted = {"muted": True, "gain_db": -6.0, "muted_by": "kit"}
+    assert audio.handle("microphone", {"mute": True, "gain_db": -6.0}) == muted
     assert audio.handle("speaker", {"volume_percent": 40}) == {"muted": False, "volume_percent": 40.0}
     wait_until(lambda: "microphone_muted" in world.faults and world.speaker.volume_percent == 40.0)
     assert world.microphone.gain_db == pytest.approx(-6.0, abs=0.05)
