@@ -9,6 +9,7 @@ Errors (beside those that the device itself answers, see diemcau_drivers.contrac
     DeviceError
     ├── Hung       no answer by the deadline; the process was killed
     ├── Crashed    the process died by itself, or waits to be respawned after dying
+    │   └── Left   it ended in good order instead of answering, twice
     └── Stuck      SIGKILL did not end it
 """
 
@@ -39,6 +40,10 @@ class Hung(DeviceError):
 
 class Crashed(DeviceError):
     kind = "crashed"
+
+
+class Left(Crashed):
+    """It was leaving of itself, having been idle, when the question came: another is asked."""
 
 
 class Stuck(DeviceError):
@@ -87,32 +92,41 @@ class Worker:
     ) -> dict[str, Any]:
         """The device's answer. Raises DeviceError; never takes longer than the wait for the device's
         turn (30 s) plus start (20 s), deadline and reap (2 s)."""
+        limit_s = self._deadline_s if deadline_s is None else deadline_s
         await self._turn()
         try:
-            child = await self._ready_child()
             try:
-                async with asyncio.timeout(self._deadline_s if deadline_s is None else deadline_s):
-                    answer = await child.call(do, args or {})
-            except TimeoutError:
-                await self._kill(child)
-                self._failed(Hung)
-                raise Hung(f"{self.process} {do}: no answer by the deadline") from None
-            except (ConnectionError, pipe.FramingError) as error:
-                await self._kill(child)
-                self._failed()
-                raise Crashed(f"{self.process} {do}: the process died: {error or 'end of file'}") from None
-            except asyncio.CancelledError:
-                # Whoever asked went away in the middle of a call: the answer belongs to nobody, so
-                # the process is not trusted with the next question.
-                self._reap(child, child.end())
-                raise
-            except DeviceError:
-                self._failures = 0  # it answered
-                raise
-            self._failures = 0
-            return answer
+                return await self._answer(do, args or {}, limit_s)
+            except Left:
+                return await self._answer(do, args or {}, limit_s)
         finally:
             self._lock.release()
+
+    async def _answer(self, do: str, args: Mapping[str, Any], deadline_s: float) -> dict[str, Any]:
+        child = await self._ready_child()
+        try:
+            async with asyncio.timeout(deadline_s):
+                answer = await child.call(do, args)
+        except TimeoutError:
+            await self._kill(child)
+            self._failed(Hung)
+            raise Hung(f"{self.process} {do}: no answer by the deadline") from None
+        except (ConnectionError, pipe.FramingError) as error:
+            await self._ended(child, child.leave())
+            if child.returncode == 0 and isinstance(error, ConnectionError):
+                raise Left(f"{self.process} {do}: the process left without an answer") from None
+            self._failed()
+            raise Crashed(f"{self.process} {do}: the process died: {error or 'end of file'}") from None
+        except asyncio.CancelledError:
+            # Whoever asked went away in the middle of a call: the answer belongs to nobody, so
+            # the process is not trusted with the next question.
+            self._reap(child, child.end())
+            raise
+        except DeviceError:
+            self._failures = 0  # it answered
+            raise
+        self._failures = 0
+        return answer
 
     async def restart(self) -> int:
         """Kill what is there, spawn anew, and return the new pid. Raises DeviceError."""

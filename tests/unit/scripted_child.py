@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 
 def main() -> None:
@@ -30,6 +31,12 @@ def main() -> None:
                 os.kill(os.getpid(), signal.SIGSEGV)
             case "leave":
                 sys.exit(0)
+            case "leave once":
+                marker = Path(request["args"]["marker"])
+                if marker.exists():
+                    marker.unlink()
+                    sys.exit(0)
+                say({"id": request["id"], "ok": {"pid": os.getpid()}})
             case "garbage":
                 sys.stdout.write("libcamera says hello\n")
                 sys.stdout.flush()

@@ -123,6 +123,16 @@ async def test_respawns_back_off_while_it_keeps_dying(
         await worker.ask("echo")
 
 
+async def test_a_question_that_meets_a_process_just_leaving_is_asked_of_the_next(
+    bench: Bench, tmp_path: Path
+) -> None:
+    marker = tmp_path / "leave"
+    marker.touch()
+    worker = bench.worker()
+    before = (await worker.ask("echo", {}))["pid"]
+    assert (await worker.ask("leave once", {"marker": str(marker)}))["pid"] != before
+
+
 async def test_a_process_that_left_when_idle_is_no_failure(bench: Bench) -> None:
     worker = bench.worker()
     with pytest.raises(Crashed):
