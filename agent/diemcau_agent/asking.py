@@ -91,7 +91,7 @@ class Asking:
                 _print_json(recorded)
             else:
                 print(say("Recorded: from now on this room is judged against how it is today."))
-                print(json.dumps(recorded, ensure_ascii=False, indent=2))
+                self._show(plain.baseline_lines(recorded, say))
             return OK
 
         return self._guarded(ask)

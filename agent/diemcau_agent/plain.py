@@ -11,6 +11,7 @@ from typing import Any
 
 from . import marks, wording
 from .marks import Mark
+from .selftest.plan import CHECKS
 from .wording import Say
 
 Line = tuple[str, str]
@@ -21,14 +22,14 @@ def status_lines(status: Mapping[str, Any], say: Say) -> list[Line]:
     """Who, how ready, and one line a part."""
     online = wording.connection(status)
     ready = marks.READINESS.get(wording.readiness(status), marks.READINESS["unknown"])
-    rows: list[tuple[Mark, Sequence[str]]] = []
+    rows: list[tuple[str, Sequence[str]]] = []
     for name in marks.PARTS:
         judged = wording.part(status, name)
         if judged:
             mark = marks.STATES.get(str(judged.get("state")), marks.STATES["unknown"])
             told = [wording.causes(judged, say), *wording.readings(name, judged, say)]
             cells = (say(marks.PART_NAMES[name]), f"{mark.symbol} {say(mark.word)}")
-            rows.append((mark, (*cells, " · ".join(word for word in told if word))))
+            rows.append((mark.tone, (*cells, " · ".join(word for word in told if word))))
     return [
         (f"{wording.title(status)}  {online.symbol} {say(online.word)}", online.tone),
         (f"{ready.symbol} {say(ready.word)}  {wording.why(status, say)}".rstrip(), ready.tone),
@@ -46,12 +47,22 @@ def report_lines(report: Mapping[str, Any], language: str, zone: tzinfo | None =
     )
     steps: list[Mapping[str, Any]] = list(report.get("steps") or [])
     lines: list[Line] = [(f"{say('Self-test')} ({about}): {mark.symbol} {say(mark.word)}", mark.tone)]
-    rows = _table((_mark(step), _step_cells(step, say)) for step in steps)
+    rows = _table((_mark(step).tone, _step_cells(step, say)) for step in steps)
     for step, row in zip(steps, rows, strict=True):
         lines.append(row)
         if step.get("result") != "passed":
             lines += [(f"      {words}", "") for words in _more(step, say, language) if words]
     return lines
+
+
+def baseline_lines(recorded: Mapping[str, Any], say: Say) -> list[Line]:
+    """What was recorded, a line a part; the sound loop under its step's title."""
+    readings: Mapping[str, Mapping[str, Any]] = recorded.get("readings") or {}
+    titles = {**marks.PART_NAMES, "loop": CHECKS["sound_loop"].title}
+    return _table(
+        ("", (say(titles.get(name, name)), wording.measured(values, say)))
+        for name, values in readings.items()
+    )
 
 
 def step_line(progress: Mapping[str, Any], say: Say) -> Line:
@@ -82,14 +93,14 @@ def _more(step: Mapping[str, Any], say: Say, language: str) -> Iterable[str]:
         yield f"→ {remedy[language]}"
 
 
-def _table(rows: Iterable[tuple[Mark, Sequence[str]]]) -> list[Line]:
-    """Columns as wide as their widest cell, the last one open."""
+def _table(rows: Iterable[tuple[str, Sequence[str]]]) -> list[Line]:
+    """Rows of a tone and cells, in columns as wide as their widest cell, the last one open."""
     table = list(rows)
     widths = [
         max(len(cell) for cell in column) for column in zip(*(cells for _, cells in table), strict=True)
     ]
     lines: list[Line] = []
-    for mark, cells in table:
+    for tone, cells in table:
         text = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
-        lines.append(("  " + text.rstrip(), mark.tone))
+        lines.append(("  " + text.rstrip(), tone))
     return lines

@@ -143,6 +143,8 @@ def test_baseline_tells_what_it_recorded_or_why_not(
     with running(tmp_path, room):
         assert cli.main(["baseline", "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["readings"] == {"camera": {"sharpness": 812.0}}
+        assert cli.main(["baseline", "--language", "vi"]) == 0
+        assert capsys.readouterr().out.splitlines()[1:] == ["  camera  sharpness 812"]
         room.refusal = Refused("failed", "mend this first: frame_black")
         assert cli.main(["baseline"]) == 1
     assert "mend this first: frame_black" in capsys.readouterr().err
