@@ -90,7 +90,10 @@ def update(previous: DeviceHealth, observation: Observation, now_s: float) -> De
             active.discard(code)
     # A device that is gone or was killed has to show itself again before it is called ok.
     lost = any(at_once(code) for code in active)
-    known = not lost and not observation.blind and (previous.known or observation.known)
+    # Nor is one whose first look showed something that the second has yet to confirm.
+    doubtful = any(looks[-1] and code not in active for code, looks in seen.items())
+    good = observation.known and not doubtful
+    known = not lost and not observation.blind and (previous.known or good)
     codes = worst(active)
     # What opens nothing does not see that a process is stuck, and does not end it.
     stuck = observation.stuck or (observation.partial and lost and previous.state == "stuck")

@@ -204,6 +204,7 @@ def seen(device: str, look: Look, baseline: Baseline | None, limits: Thresholds 
         judges.covers(device, readings) | judges.gone(device),
         readings=readings,
         known=not look.passive and judges.known(device, readings),
+        blind=look.passive and look.in_use_by is None,  # switched off by order: nobody can tell how it is
         in_use_by=look.in_use_by,
     )
 

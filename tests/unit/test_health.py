@@ -33,6 +33,12 @@ def test_one_passing_shadow_raises_nothing_but_asks_for_a_second_look() -> None:
     assert (health.state, health.code, health.unsettled) == ("ok", None, True)
 
 
+def test_a_standing_fault_is_never_shown_as_good_after_a_start() -> None:
+    assert after(look("frame_dark")).state == "unknown"
+    assert after(look("frame_dark"), look("frame_dark")).state == "degraded"
+    assert after(look("frame_dark"), look()).state == "ok"
+
+
 def test_two_looks_of_three_raise_a_code_and_two_good_ones_in_a_row_clear_it() -> None:
     assert after(look("frame_dark"), look(), look("frame_dark")).code == "frame_dark"
     raised = after(look("frame_dark"), look("frame_dark"))
@@ -80,7 +86,8 @@ def test_since_moves_only_when_the_state_or_its_code_does() -> None:
 @given(st.lists(st.sets(st.sampled_from(sorted(CAMERA)), max_size=3), min_size=1, max_size=30))
 def test_whatever_is_seen_the_state_is_that_of_its_worst_code(rounds: list[set[str]]) -> None:
     health = after(*(look(*codes) for codes in rounds))
-    assert health.state == (CODES[health.codes[0]].state if health.codes else "ok")
+    good = "ok" if health.known else "unknown"
+    assert health.state == (CODES[health.codes[0]].state if health.codes else good)
     if all(looks[-1] == (code in health.codes) for code, looks in health.seen.items()):
         assert not health.unsettled
 

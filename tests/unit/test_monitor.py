@@ -36,6 +36,7 @@ class Devices:
     def __init__(self) -> None:
         self.readings = {part: dict(readings) for part, readings in GOOD.items()}
         self.errors: dict[str, DeviceError] = {}
+        self.looks: dict[str, Look] = {}
         self.present: dict[str, bool | None] = dict.fromkeys(GOOD, True)
         self.asked: list[str] = []
 
@@ -61,7 +62,7 @@ class Devices:
     def look(self, device: str) -> dict[str, Any]:
         if device in self.errors:
             return Look(error=self.errors[device]).to_dict()
-        return Look(self.readings[device]).to_dict()
+        return self.looks.get(device, Look(self.readings[device])).to_dict()
 
     async def part(self, name: str) -> Mapping[str, Any]:
         if name in self.errors:
@@ -215,6 +216,13 @@ async def test_a_device_that_a_meeting_holds_keeps_its_state_and_names_the_holde
     assert watch.state("camera") == ("ok", None)
     assert watch.book.parts["camera"].in_use_by == "chromium"
     assert watch.book.readiness()[0] == "ready"
+
+
+async def test_a_camera_that_is_switched_off_is_not_called_ok(watch: Watch) -> None:
+    watch.devices.looks["camera"] = Look({"power": False}, passive=True)
+    await watch.clock.advance(15)
+    assert watch.state("camera") == ("unknown", None)
+    assert watch.book.readiness()[0] == "degraded"
 
 
 async def test_a_broken_look_at_the_host_or_presence_stops_nothing(watch: Watch) -> None:
