@@ -6,7 +6,7 @@ Whatever is wrong raises BadRequest as ``field: got X, expected Y``.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from .contract import BadRequest
@@ -58,6 +58,23 @@ class Arguments:
         if not isinstance(value, str) or value not in options:
             raise _wrong(name, value, _any_of(options))
         return value
+
+
+Answer = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+"""What a device's process does when it is asked: arguments -> result."""
+
+
+class Asked:
+    """A device's logic: answers what it is asked by the verbs of contract.py's table."""
+
+    _verbs: Mapping[str, Answer]
+
+    def handle(self, do: str, args: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Raises BadRequest for a verb that it has not, and what the verb raises."""
+        verb = self._verbs.get(do)
+        if verb is None:
+            raise unknown_verb(do, self._verbs)
+        return verb(args)
 
 
 def unknown_verb(do: str, known: Collection[str]) -> BadRequest:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from .arguments import Arguments, unknown_verb
+from .arguments import Answer, Arguments, Asked
 from .contract import ANNOUNCEMENTS, Broken, Busy, DeviceError, Look
 from .interfaces import AudioBackend
 from .mark import Mark
@@ -42,23 +42,17 @@ def open_device(backend: AudioBackend, options: Mapping[str, Any], tell: Tell) -
     return Audio(backend, options)
 
 
-class Audio:
+class Audio(Asked):
     def __init__(self, backend: AudioBackend, options: Mapping[str, Any]) -> None:
         self._backend = backend
         self._muted_by_kit = Mark(options.get("runtime_dir"), "microphone-muted")
-        self._verbs: dict[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {
+        self._verbs: Mapping[str, Answer] = {
             "probe": self._probe,
             "loop": self._loop,
             "microphone": self._microphone,
             "speaker": self._speaker,
             "announce": self._announce,
         }
-
-    def handle(self, do: str, args: Mapping[str, Any]) -> Mapping[str, Any]:
-        verb = self._verbs.get(do)
-        if verb is None:
-            raise unknown_verb(do, self._verbs)
-        return verb(args)
 
     def close(self) -> None:
         self._backend.close()

@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from .arguments import Arguments, unknown_verb
+from .arguments import Answer, Arguments, Asked
 from .contract import BadRequest, Busy, DeviceError, Look, Unsupported
 from .interfaces import CameraBackend
 from .mark import Mark
@@ -54,24 +54,18 @@ class Privacy:
         self._off.put(not on)
 
 
-class Camera:
+class Camera(Asked):
     def __init__(self, backend: CameraBackend, options: Mapping[str, Any]) -> None:
         self._backend = backend
         self._presets = tuple(options.get("presets", {}))
         self._privacy = Privacy(options.get("runtime_dir"))
         self._capabilities: tuple[str, ...] = ("power",)  # the rest is known once it has been open
-        self._verbs: dict[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {
+        self._verbs: Mapping[str, Answer] = {
             "probe": self._probe,
             "state": self._state,
             "set": self._set,
             "snapshot": self._snapshot,
         }
-
-    def handle(self, do: str, args: Mapping[str, Any]) -> Mapping[str, Any]:
-        verb = self._verbs.get(do)
-        if verb is None:
-            raise unknown_verb(do, self._verbs)
-        return verb(args)
 
     def close(self) -> None:
         self._backend.close()

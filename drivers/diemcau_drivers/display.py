@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .arguments import Arguments, unknown_verb
+from .arguments import Answer, Arguments, Asked
 from .contract import TEST_CARDS, BadRequest, DeviceError, Look, Unsupported
 from .interfaces import DisplayBackend
 
@@ -38,7 +38,7 @@ def open_device(backend: DisplayBackend, options: Mapping[str, Any], tell: Tell)
     return Display(backend)
 
 
-class Display:
+class Display(Asked):
     def __init__(
         self,
         backend: DisplayBackend,
@@ -49,16 +49,10 @@ class Display:
         self._backend = backend
         self._monotonic = monotonic
         self._sleep = sleep
-        self._verbs: dict[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {
+        self._verbs: Mapping[str, Answer] = {
             "probe": self._probe,
             "set": self._set,
         }
-
-    def handle(self, do: str, args: Mapping[str, Any]) -> Mapping[str, Any]:
-        verb = self._verbs.get(do)
-        if verb is None:
-            raise unknown_verb(do, self._verbs)
-        return verb(args)
 
     def close(self) -> None:
         self._backend.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .arguments import Arguments, unknown_verb
+from .arguments import Answer, Arguments, Asked
 from .interfaces import HostBackend
 
 Tell = Callable[[str, Mapping[str, Any]], None]
@@ -18,19 +18,13 @@ def open_device(backend: HostBackend, options: Mapping[str, Any], tell: Tell) ->
     return Host(backend)
 
 
-class Host:
+class Host(Asked):
     def __init__(self, backend: HostBackend) -> None:
         self._backend = backend
-        self._verbs: dict[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {
+        self._verbs: Mapping[str, Answer] = {
             "probe": self._probe,
             "interface": self._interface,
         }
-
-    def handle(self, do: str, args: Mapping[str, Any]) -> Mapping[str, Any]:
-        verb = self._verbs.get(do)
-        if verb is None:
-            raise unknown_verb(do, self._verbs)
-        return verb(args)
 
     def close(self) -> None:
         """Nothing is open."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from threading import Condition, Thread
 from typing import Any
 
-from .arguments import Arguments, unknown_verb
+from .arguments import Answer, Arguments, Asked
 from .contract import LIGHT_PATTERNS, DeviceError, Look
 from .interfaces import PanelBackend
 from .lights import Light, colour_at, next_change_s
@@ -86,7 +86,7 @@ class Button:
             events.append("hold")
 
 
-class Panel:
+class Panel(Asked):
     def __init__(
         self,
         backend: PanelBackend,
@@ -107,7 +107,7 @@ class Panel:
         self._open = True
         self._news = False
         self._thread = Thread(target=self._run, name="panel", daemon=True)
-        self._verbs: dict[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {
+        self._verbs: Mapping[str, Answer] = {
             "probe": self._probe,
             "lights": self._lights,
         }
@@ -121,12 +121,6 @@ class Panel:
             self._backend.close()
             raise
         self._thread.start()
-
-    def handle(self, do: str, args: Mapping[str, Any]) -> Mapping[str, Any]:
-        verb = self._verbs.get(do)
-        if verb is None:
-            raise unknown_verb(do, self._verbs)
-        return verb(args)
 
     def close(self) -> None:
         with self._wake:

@@ -8,8 +8,9 @@ common cathode. Raises Absent (no GPIO chip), Busy (another program has the line
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -51,6 +52,7 @@ class GpioPanel:
         self._factory = pin_factory
         self._own_factory = pin_factory is None
         self._dev = dev
+        self._work_dir = str(options.get("runtime_dir") or tempfile.gettempdir())
         self._button: Button | None = None
         self._led: Led | None = None
 
@@ -103,7 +105,9 @@ class GpioPanel:
         if not any(self._dev.glob("gpiochip*")):
             raise Absent("no GPIO chip in this machine")
         try:
-            from gpiozero.pins.lgpio import LGPIOFactory
+            # lgpio makes a FIFO in the working directory as it is imported, and a unit's is read-only.
+            with chdir(self._work_dir):
+                from gpiozero.pins.lgpio import LGPIOFactory
         except ImportError as error:
             raise Broken(f"gpiozero needs lgpio: {error}") from error
         return cast("Callable[[], object]", LGPIOFactory)()
