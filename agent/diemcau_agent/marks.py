@@ -42,6 +42,16 @@ RESULTS = {
     "passed": Mark("✓", "passed", "good"),
 }
 """Of a step or a run, those that people should see first before the others."""
+REASONS = {
+    "in_use": "in use",
+    "switched_off": "switched off",
+    "cancelled": "cancelled",
+    "out_of_time": "no time was left",
+    "unsupported": "this device cannot tell",
+    "no_reading": "the device told nothing",
+    "no_answer": "no answer",
+}
+"""Why a step was not tested (docs/wire.md); any other reason is the code that stands in its way."""
 ONLINE = Mark("●", "online", "good")
 CONNECTIONS = {
     "online": ONLINE,

@@ -84,6 +84,8 @@ def _step_cells(step: Mapping[str, Any], say: Say) -> tuple[str, str, str]:
 
 
 def _more(step: Mapping[str, Any], say: Say, language: str) -> Iterable[str]:
+    if why := wording.untested(step, say):
+        yield f"{say('not tested')}: {why}"
     code = step.get("code")
     if code:
         yield f"{wording.cause(str(code), say)} ({code})"

@@ -200,7 +200,10 @@ def _steps(steps: Sequence[Mapping[str, Any]], key: str, view: _View, room: int)
     for step in sorted(steps, key=lambda step: _rank(order, str(step.get(key)))):
         mark = marks.RESULTS.get(str(step.get(key)), marks.RESULTS["running"])
         title = wording.step_title(str(step.get("name")), view.say)
-        words.append((f"{mark.symbol} {title}", _TONES[mark.tone]))
+        why = wording.untested(step, view.say)
+        words.append(
+            (f"{mark.symbol} {title}: {why}" if why else f"{mark.symbol} {title}", _TONES[mark.tone])
+        )
     shown = len(words)
     while len(lines := _flow([*words[:shown], *_more(len(words) - shown)], view.width)) > max(1, room):
         shown -= 1

@@ -21,6 +21,7 @@ from .marks import (
     PARTS,
     READINESS,
     READINGS,
+    REASONS,
     RESULTS,
     STATES,
     VALUES,
@@ -99,6 +100,17 @@ def cause(code: str, say: Say) -> str:
 def remedy(code: str, say: Say) -> str:
     """What to do about it; "" where it is not known here."""
     return say(CODES[code].remedy) if code in CODES else ""
+
+
+def untested(step: Mapping[str, Any], say: Say) -> str:
+    """Why a step was not tested, with who holds the device; "" for one that was."""
+    reason = step.get("reason")
+    if step.get("result") != "not_tested" or not reason:
+        return ""
+    words = say(REASONS[reason]) if reason in REASONS else cause(str(reason), say)
+    measurement: Mapping[str, Any] = step.get("measured") or {}
+    holder = measurement.get("in_use_by")
+    return f"{words} ({holder})" if holder else words
 
 
 def step_title(name: str, say: Say) -> str:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from diemcau_agent import marks, wording
+from diemcau_agent import marks, plain, wording
 from diemcau_agent.screen import MIN_HEIGHT, MIN_WIDTH, Hint, render
 from diemcau_agent.selftest.plan import CHECKS
 from diemcau_agent.text import expectation
@@ -304,3 +304,15 @@ def test_whatever_an_agent_says_is_drawn_within_the_terminal(
     drawn = lines(shown, width=width, height=height, live=live)
     assert len(drawn) == height
     assert max(cell_len(line) for line in drawn) <= width
+
+
+def test_what_was_not_tested_says_why_and_who_holds_it() -> None:
+    step = {
+        "name": "camera_picture", "device": "camera", "result": "not_tested", "code": None,
+        "measured": {"in_use_by": "chromium"}, "expected": "", "remedy": None, "reason": "in_use",
+    }  # fmt: skip
+    assert wording.untested(step, wording.speaking("en")) == "in use (chromium)"
+    assert wording.untested(step, wording.speaking("vi")) == "đang được dùng (chromium)"
+    report = {"result": "partial", "scope": "quick", "duration_ms": 10, "steps": [step]}
+    lines = [text for text, _ in plain.report_lines(report, "en")]
+    assert any("not tested: in use (chromium)" in line for line in lines)
