@@ -82,9 +82,9 @@ def living(directory: Path) -> list[str]:
 
 
 def loop_until(audio: Audio, reading: str, least: float) -> float:
-    """The best of three: a busy machine tears the sound now and then."""
+    """The best of six: a busy machine tears the sound now and then."""
     values: list[float] = []
-    while len(values) < 3 and max(values, default=-999.0) < least:
+    while len(values) < 6 and max(values, default=-999.0) < least:
         values.append(float(audio.handle("loop", {}).get(reading, -999.0)))
     return max(values)
 
@@ -206,14 +206,15 @@ def test_a_device_that_comes_back_is_set_as_it_was(audio: Audio, room: PipewireR
     assert audio.handle("speaker", {}) == {"muted": True, "volume_percent": 40.0}
 
 
+@pytest.mark.parametrize(
+    ("fault", "reading", "least"),
+    [("room_echo", "echo_db", -6), ("speaker_distorted", "distortion_percent", 10)],
+)
 def test_an_echo_and_a_torn_cone_are_heard_through_the_server(
-    audio: Audio, room: PipewireRoom, world: World
+    audio: Audio, room: PipewireRoom, world: World, fault: str, reading: str, least: float
 ) -> None:
-    world.set_fault("room_echo", True)
-    assert loop_until(audio, "echo_db", -6) > -6
-    world.set_fault("room_echo", False)
-    world.set_fault("speaker_distorted", True)
-    assert loop_until(audio, "distortion_percent", 10) > 10
+    world.set_fault(fault, True)
+    assert loop_until(audio, reading, least) > least
 
 
 def test_a_dead_amplifier_is_not_heard(audio: Audio, room: PipewireRoom, world: World) -> None:
