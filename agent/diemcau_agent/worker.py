@@ -18,8 +18,8 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Coroutine, Mapping, Sequence
+from typing import Any, Protocol
 
 from diemcau_drivers import pipe
 from diemcau_drivers.contract import Busy, DeviceError
@@ -265,4 +265,9 @@ class Workers:
         await asyncio.gather(*(worker.close() for worker in self._workers.values()))
 
 
-Ask = Callable[..., Awaitable[dict[str, Any]]]
+class Ask(Protocol):
+    """:meth:`Workers.ask`, for those who need no more of them. Raises DeviceError."""
+
+    def __call__(
+        self, process: str, do: str, args: Mapping[str, Any] | None = None, *, deadline_s: float | None = None
+    ) -> Awaitable[Mapping[str, Any]]: ...

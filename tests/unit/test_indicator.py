@@ -22,7 +22,10 @@ class Room:
         self.hung: set[str] = set()
         self.asked = 0
 
-    async def ask(self, process: str, do: str, args: Mapping[str, Any]) -> dict[str, Any]:
+    async def ask(
+        self, process: str, do: str, args: Mapping[str, Any] | None = None, *, deadline_s: float | None = None
+    ) -> dict[str, Any]:
+        assert args is not None
         self.asked += 1
         if process in self.hung:
             await asyncio.Event().wait()

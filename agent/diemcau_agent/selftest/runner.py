@@ -13,26 +13,19 @@ Errors::
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from diemcau_agent.clock import Clock
 from diemcau_agent.codes import worst
 from diemcau_agent.model import Scope, Trigger
 from diemcau_agent.thresholds import DEFAULTS, Baseline, Thresholds
+from diemcau_agent.worker import Ask
 
 from .plan import BUDGET_S, Question, planned
 from .report import Progress, Report, result_of
 from .run import Run
 
 Read = Callable[[], Awaitable[Mapping[str, Any]]]
-
-
-class Ask(Protocol):
-    """``workers.ask``: raises DeviceError."""
-
-    def __call__(
-        self, process: str, do: str, args: Mapping[str, Any] | None = None, *, deadline_s: float | None = None
-    ) -> Awaitable[Mapping[str, Any]]: ...
 
 
 class AlreadyRunningError(RuntimeError):
