@@ -66,7 +66,7 @@ packages-dev:
 	@provisioning/packages.sh dev $(PYTHON)
 
 # What the installed commands are made from; our own Python files are found where they stand.
-PROJECTS := pyproject.toml hw-sim/pyproject.toml provisioning/venv.sh \
+PROJECTS := pyproject.toml hw-sim/pyproject.toml provisioning/pyproject.toml provisioning/venv.sh \
 	$(wildcard hatch_build.py agent/diemcau_agent/locale/*/LC_MESSAGES/*.po)
 
 .venv/demo.stamp: requirements/demo.txt $(PROJECTS) | packages

@@ -10,6 +10,8 @@ wanted="mosquitto pipewire wireplumber pipewire-pulse pulseaudio-utils dbus-daem
 if [ "$set_name" = dev ]; then
     # PyAudio is compiled; v4l-utils has cec-ctl and v4l2-ctl, alsa-utils amixer.
     wanted="$wanted gcc libc6-dev portaudio19-dev v4l-utils alsa-utils fonts-dejavu-core shellcheck"
+    # The line: namespaces and their impairments, and other people's measurements beside ours.
+    wanted="$wanted iproute2 iputils-ping tshark irtt"
 fi
 
 fail() {

@@ -23,4 +23,4 @@ if [ "$set_name" = dev ]; then
     pip install --require-hashes --no-build-isolation -r requirements/dev.txt
     pip install --require-hashes --no-deps --only-binary :all: -r requirements/picamera2.txt
 fi
-pip install --no-deps --no-build-isolation --editable . --editable hw-sim
+pip install --no-deps --no-build-isolation --editable . --editable hw-sim --editable provisioning

@@ -11,6 +11,8 @@ from fakeclock import FakeClock
 
 PROGRAMS = {
     "mosquitto": ("mosquitto",),
+    "netns": ("ip", "tc", "setpriv", "openssl", "ping"),
+    "tshark": ("tshark",),
     "pipewire": (
         "pipewire",
         "wireplumber",

@@ -26,13 +26,15 @@ from .control import Control, Refused, SocketTaken
 from .database import DatabaseError
 from .exits import NOT
 from .health import DeviceHealth
-from .host import LocalHost, Reader
 from .indicator import Indicator
-from .line import Line
+from .line.line import Line
+from .line.stamping import Stamping
+from .machine import Machine
 from .model import Scope, Selftest, Trigger, encode
 from .monitor import Monitor
 from .mqtt import Connection, Message
 from .notify import Notifier, Progress
+from .outage import Outages
 from .outbox import Heartbeat, Outbox
 from .processes import device_workers
 from .reboot import ordered_reboot
@@ -123,20 +125,33 @@ class App:
             received=self._received,
             changed=self._connection_changed,
         )
-        self.host = LocalHost(clock, Path(settings.state_dir))
-        self._readers = {
-            "probe": Reader("host", self.host.probe),
-            "interface": Reader("interface", self.host.interface),
-        }
-        self.line = Line(self._interface, self.broker)
+        self.machine = Machine(settings, clock, self.workers)
+        reflector = settings.line.reflector
+        self.stamping = (
+            None if reflector is None else Stamping(reflector, settings.line.dscp, clock, self._synced)
+        )
+        self.line = Line(
+            settings.line,
+            clock,
+            self.broker,
+            interface=self.machine.interface,
+            survey=self.machine.survey,
+            measure=self.stamping,
+            uplinks=self.machine.uplinks,
+            busy=lambda: self.room.testing or self._conference_on(),
+            conference=self._conference_on,
+            sampled=self.window.add,
+            tell=self.outbox.tell,
+        )
+        self.outages = Outages(clock, self.outbox.tell)
         limits = msgspec.structs.replace(DEFAULTS, button_stuck_s=settings.panel.stuck_s)
         self.monitor = Monitor(
             settings,
             clock,
             self.book,
             self.workers.ask,
-            host=self._host,
-            line=self.line.read,
+            host=self.machine.probe,
+            line=self._line,
             limits=limits,
             baseline=lambda: self.room.baseline_now,
             progress=lambda: self.progress.advance("monitor"),
@@ -146,8 +161,8 @@ class App:
         expected = dict.fromkeys(self.book.devices, True)
         self.runner = Runner(
             self.workers.ask,
-            self._host,
-            self.line.read,
+            self.machine.probe,
+            self.line.test,
             clock,
             lambda: self.room.baseline_now,
             expected,
@@ -162,7 +177,7 @@ class App:
         )
         self.room = Room(
             settings, self.stamp, clock, spool, self.book, self.broker, self.outbox, self.monitor,
-            self.runner, self.indicator, self.workers.ask, self._spawn,
+            self.runner, self.indicator, self.workers.ask, self.line.now, self._spawn,
         )  # fmt: skip
         self.births = Heartbeat("birth", self.broker, clock, self._birth)
         self.heartbeat = Heartbeat("health", self.broker, clock, self._health, settings.probe.health_s)
@@ -184,8 +199,9 @@ class App:
             for task in self._passing:
                 task.cancel()
             await asyncio.gather(*self._passing, return_exceptions=True)
-            for reader in self._readers.values():
-                reader.close()
+            self.machine.close()
+            if self.stamping is not None:
+                self.stamping.close()
             await self.workers.close()
 
     async def _tasks(self) -> int:
@@ -201,6 +217,7 @@ class App:
                     ("heartbeat", self.heartbeat.run()),
                     ("indicator", self.indicator.run()),
                     ("button", self.room.run()),
+                    ("line", self.line.run()),
                     ("control", self.control.serve()),
                     ("watchdog", self._watchdog()),
                     ("memory", self._give_back()),
@@ -290,6 +307,8 @@ class App:
 
     def _connection_changed(self) -> None:
         self.indicator.online = self.broker.trouble is None
+        self.outages.changed(self.broker.trouble)
+        self.line.trouble()
         self.indicator.refresh()
         self.room.changed()
 
@@ -315,15 +334,13 @@ class App:
         synced = self.book.parts["host"].readings.get("clock_synced")
         return self.clock.synced() if synced is None else bool(synced)
 
-    async def _host(self) -> Mapping[str, Any]:
-        if "host" in self.workers:
-            return await self.workers.ask("host", "probe")
-        return await self._readers["probe"]()
+    async def _line(self) -> Mapping[str, Any]:
+        readings = await self.line.read()
+        self.outages.found(self.line.cause)
+        return readings
 
-    async def _interface(self) -> Mapping[str, Any]:
-        if "host" in self.workers:
-            return await self.workers.ask("host", "interface", {"name": None})
-        return await self._readers["interface"]()
+    def _conference_on(self) -> bool:
+        return False  # conferences are signed documents: they come with signatures
 
     async def _watchdog(self) -> None:
         """Feed systemd's watchdog, only while the watch over the devices goes on."""
@@ -355,9 +372,10 @@ class App:
             event=self.outbox.tell,
             journal_lines=lambda unit, count: logs.journal_lines(ring, unit, count),
             nonce_valid=self.broker.nonces.valid,
-            conference_on=lambda: False,  # conferences are signed documents: they come with signatures
+            conference_on=self._conference_on,
             remote=self.remote,
             adopt=self._adopt,
+            rehearse=None if self.stamping is None else self.line.rehearse,
             restart_host=None if reboot is None else ordered_reboot(Path(reboot)),
         )
 

@@ -1,4 +1,4 @@
-"""What ``diemcau-agent status``, ``selftest``, ``press``, ``watch`` and ``baseline`` do and print."""
+"""What the commands that ask the running agent do and print: ``status``, ``selftest``, ``line`` ..."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import plain, wording
+from . import line_page, plain, wording
 from .control_client import AgentRefused, ControlClient, ControlError, NoAgent
 from .exits import NO_AGENT, NOT, OK
 from .plain import Line
@@ -93,6 +93,18 @@ class Asking:
                 print(say("Recorded: from now on this room is judged against how it is today."))
                 self._show(plain.baseline_lines(recorded, say))
             return OK
+
+        return self._guarded(ask)
+
+    def line(self) -> int:
+        def ask() -> int:
+            with ControlClient(self.socket) as client:
+                line = client.call("line", timeout_s=STATUS_S)
+            if self.as_json:
+                _print_json(line)
+            else:
+                self._show(line_page.line_lines(line, wording.speaking(self.language)))
+            return OK if line.get("line", {}).get("state") == "ok" else NOT
 
         return self._guarded(ask)
 

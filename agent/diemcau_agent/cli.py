@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,14 +52,15 @@ def parser() -> argparse.ArgumentParser:
     press = commands.add_parser("press", help="as if the room's button were pressed")
     press.add_argument(
         "--hold",
-        type=_seconds,
+        type=_number(float, 0, 60, "seconds"),
         default=0.0,
         metavar="SECONDS",
         help="hold it down (cancels, or calls for help)",
     )
     watch = commands.add_parser("watch", help="a live screen of the room")
+    line = commands.add_parser("line", help="the line to the centre: now, its path, the last 24 hours")
     baseline = commands.add_parser("baseline", help="record how the room is today as what is good")
-    for command in (status, selftest, press, watch, baseline):
+    for command in (status, selftest, press, watch, line, baseline):
         command.add_argument("--json", action="store_true", help="JSON, for programs")
         command.add_argument("--language", choices=("vi", "en"), help="default: the settings', then LANG's")
         where = command.add_mutually_exclusive_group()
@@ -71,6 +72,25 @@ def parser() -> argparse.ArgumentParser:
         )
         where.add_argument("--config", type=Path, metavar="FILE", help="the settings of the agent to ask")
 
+    probe = commands.add_parser("probe", help="measure the line to a STAMP reflector (RFC 8762)")
+    probe.add_argument("target", type=_target, metavar="HOST[:PORT]", help="default port: 862; [IPV6]:PORT")
+    probe.add_argument("--count", type=_number(int, 1, 240_000, "packets"), default=100, metavar="N")
+    probe.add_argument(
+        "--interval-ms",
+        type=_number(float, 0.5, 60_000, "milliseconds"),
+        default=20.0,
+        metavar="M",
+        help="default: 20",
+    )
+    probe.add_argument(
+        "--size", type=_packet_size, default=72, metavar="B", help="of UDP payload; default: 72"
+    )
+    probe.add_argument(
+        "--dscp", type=_number(int, 0, 63, "a DSCP"), default=46, metavar="D", help="default: 46 (EF)"
+    )
+    probe.add_argument("--json", action="store_true", help="JSON, for programs")
+    probe.add_argument("--language", choices=("vi", "en"), help="default: LANG's")
+
     check = commands.add_parser("check-config", help="check a settings file, telling every error")
     check.add_argument("file", type=Path, metavar="FILE")
     schema = commands.add_parser(
@@ -80,15 +100,56 @@ def parser() -> argparse.ArgumentParser:
     return whole
 
 
-def _seconds(text: str) -> float:
+def _number(kind: Callable[[str], float], least: float, most: float, what: str) -> Callable[[str], float]:
     """argparse names the option and shows this message."""
+
+    def read(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = least - 1
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"got {text!r}, expected {what} from {least} to {most}")
+        return value
+
+    return read
+
+
+def _packet_size(text: str) -> float:
+    if text == "44":  # bare; anything longer takes a TLV's header of 4
+        return 44
     try:
-        seconds = float(text)
+        return _number(int, 48, 1472, "bytes")(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, or 44") from None
+
+
+def _target(text: str) -> tuple[str, int]:
+    """HOST, HOST:PORT, an IPv6 address, or [IPV6]:PORT."""
+    host, port = text, "862"
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        port = rest[1:] if rest.startswith(":") else port if bracket and not rest else ""
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
+    good = host and not any(character.isspace() for character in host)
+    if ":" in host or text.startswith("["):
+        good = _is_ipv6(host)
+    if not good or not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
+        raise argparse.ArgumentTypeError(
+            f"got {text!r}, expected HOST, HOST:PORT or [IPV6]:PORT, a port from 1 to 65535"
+        )
+    return host, int(port)
+
+
+def _is_ipv6(text: str) -> bool:
+    import ipaddress
+
+    try:
+        ipaddress.IPv6Address(text)
     except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds <= 60:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected seconds from 0 to 60")
-    return seconds
+        return False
+    return True
 
 
 def _load(path: Path) -> Settings | None:
@@ -136,6 +197,22 @@ def _schema(arguments: argparse.Namespace) -> int:
     return OK
 
 
+def _probe(arguments: argparse.Namespace) -> int:
+    from .line import probe
+
+    host, port = arguments.target
+    wanted = probe.Wanted(
+        host=host,
+        port=port,
+        count=arguments.count,
+        interval_ms=arguments.interval_ms,
+        size_bytes=arguments.size,
+        dscp=arguments.dscp,
+    )
+    language = arguments.language or system_language(os.environ)
+    return probe.probe(wanted, as_json=arguments.json, language=language)
+
+
 def _ask(arguments: argparse.Namespace) -> int:
     """The commands that go to the running agent."""
     from .asking import Asking
@@ -161,6 +238,8 @@ def _ask(arguments: argparse.Namespace) -> int:
             return asking.watch()
         case "baseline":
             return asking.baseline()
+        case "line":
+            return asking.line()
         case _:
             return asking.status()
 
@@ -185,6 +264,8 @@ _COMMANDS = {
     "press": _ask,
     "watch": _ask,
     "baseline": _ask,
+    "line": _ask,
+    "probe": _probe,
     "check-config": _check_config,
     "schema": _schema,
 }

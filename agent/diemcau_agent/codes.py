@@ -5,6 +5,7 @@ A code names what is wrong, never where it was noticed. Its bound says how soon 
 * ``GONE_S``: a device gone or hung, counted from when it is asked;
 * ``HOST_LINE_S``: the host and the line, and a button that is held down;
 * ``PROBE``: picture and sound, one probe period (``probe.period_s``);
+* ``SURVEY_S``: large packets on the line, which a thin one cannot afford every minute; in trouble at once;
 * ``SELFTEST``: found by the self-test only, as nobody wants tones in an empty hall at night.
 """
 
@@ -17,9 +18,10 @@ import msgspec
 
 from .model import STATES, State
 
-Bound = Literal["gone", "host_line", "probe", "selftest"]
+Bound = Literal["gone", "host_line", "probe", "survey", "selftest"]
 GONE_S = 15.0
 HOST_LINE_S = 60.0
+SURVEY_S = 1000.0
 
 
 class Code(msgspec.Struct, frozen=True):
@@ -39,6 +41,8 @@ class Code(msgspec.Struct, frozen=True):
                 return GONE_S
             case "host_line":
                 return HOST_LINE_S
+            case "survey":
+                return SURVEY_S
             case "probe":
                 return probe_period_s
             case "selftest":
@@ -188,10 +192,13 @@ _CATALOGUE: list[list[Code]] = [
          "Replace the network cable (Cat 5e or better) and check the plugs at both ends."),
         ("wifi_weak", "The Wi-Fi signal is weak.",
          "Use a network cable, or bring kit and Wi-Fi router nearer to each other."),
-        ("mtu", "Large packets do not pass the line.",
-         "Set the MTU in the router as the line's provider says (often 1492)."),
+        ("clock", "The kit's clock is so wrong that the centre's server cannot be trusted.",
+         "Check that the network lets time (NTP, UDP port 123) through; then restart the kit."),
         ("centre", "The line is good as far as the provider, but not to the centre.",
          "Nothing to mend in this room: tell the centre.")),
+    _rows(("line",), "degraded", "survey",
+        ("mtu", "Large packets do not pass the line.",
+         "Set the MTU in the router as the line's provider says (often 1492).")),
     _rows(("line",), "unknown", "host_line",
         ("reflector_silent", "The centre's measuring point does not answer.",
          "Check that the firewall lets UDP port 862 out; if it does, tell the centre.")),

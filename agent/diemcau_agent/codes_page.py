@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from .codes import CODES, GONE_S, HOST_LINE_S, Bound, Code
+from .codes import CODES, GONE_S, HOST_LINE_S, SURVEY_S, Bound, Code
 from .text import translate
 
 _BOUNDS: dict[Bound, str] = {
     "gone": f"{GONE_S:.0f} s",
     "host_line": f"{HOST_LINE_S:.0f} s",
     "probe": "one probe period",
+    "survey": f"{SURVEY_S:.0f} s",
     "selftest": "self-test",
 }
 _HEAD = f"""# Codes
@@ -19,7 +20,10 @@ A code names what is wrong, never where it was noticed. It stands in the documen
 *State* is what the code puts its device in; a hang that no kill ends puts it in `stuck`. *Seen within*
 is the promise from the fault to the health document: a device gone {GONE_S:.0f} s, one that hangs or
 crashes {GONE_S:.0f} s from when it is next asked, the host and the line {HOST_LINE_S:.0f} s, picture and
-sound one probe period (5 minutes at rest, 10 s in the simulation).
+sound one probe period (5 minutes at rest, 10 s in the simulation). Of the line at rest ten packets a minute
+tell: a line that loses a third of them shows in {HOST_LINE_S:.0f} s, one that loses a hundredth in about ten
+minutes, and in a conference, where they are five a second, in 20 s. Whether large packets pass is asked
+every 15 minutes, since a thin line cannot afford them more often.
 What only the self-test finds is found by the next one: nobody wants tones in an empty hall at night.
 
 Generated from `agent/diemcau_agent/codes.py` by `diemcau-agent schema`; do not edit.

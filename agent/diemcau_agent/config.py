@@ -25,6 +25,14 @@ BrokerUrl = Annotated[
     ),
 ]
 
+Reflector = Annotated[
+    str,
+    Meta(
+        pattern=r"^([^\s/:@\[\]]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?$",
+        description='a host and perhaps a port, such as "stamp.example" or "10.0.0.1:862"',
+    ),
+]
+
 
 class Broker(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     urls: Annotated[tuple[BrokerUrl, ...], Meta(min_length=1)]
@@ -36,6 +44,22 @@ class Broker(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ca_file: str | None = None
     cert_file: str | None = None
     key_file: str | None = None
+
+
+class Line(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The measured line to the centre (STAMP, RFC 8762)."""
+
+    reflector: Reflector | None = None
+    """"HOST" or "HOST:PORT" (862 by default): a router that reflects STAMP, or ``diemcau-fleet reflector``.
+    None: loss, delay and jitter are not measured."""
+    rest_s: Annotated[float, Meta(ge=1, le=60)] = 50.0
+    """A burst of 10 packets at rest; 50 s leaves 10 s of the promised 60 s for its confirmation."""
+    brisk_s: Annotated[float, Meta(ge=0.5, le=60)] = 2.0
+    """The same while a conference is on or a self-test runs."""
+    survey_s: Annotated[float, Meta(ge=5, le=3600)] = 900.0
+    """The far part of the path (route, MTU, time source) is looked at this often; in trouble at each look."""
+    dscp: Annotated[int, Meta(ge=0, le=63)] = 46
+    """RFC 3246: Expedited Forwarding, what voice is marked with."""
 
 
 class Backends(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -125,6 +149,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Handed to every backend as it stands."""
     expected: Expected = field(default_factory=Expected)
     probe: Probe = field(default_factory=Probe)
+    line: Line = field(default_factory=Line)
     camera: Camera = field(default_factory=Camera)
     audio: Audio = field(default_factory=Audio)
     display: Display = field(default_factory=Display)

@@ -86,6 +86,10 @@ class ControlRoom(Protocol):
         """Record how the room is today as what is good; returns what was recorded."""
         ...
 
+    def line(self) -> Mapping[str, Any]:
+        """``{"line": Judged, **Line.now(), "history": [Minute, ...]}`` (:mod:`.line`), oldest first."""
+        ...
+
 
 class Control:
     """The server. ``serve`` runs until it is cancelled; ``listening`` is set once it accepts."""
@@ -174,6 +178,8 @@ class Control:
                 await wire.send({"ok": {"pressed": True, "hold_s": hold_s}})
             case requests.Baseline():
                 await wire.send({"ok": await self._room.baseline()})
+            case requests.Line():
+                await wire.send({"ok": self._room.line()})
             case requests.Selftest(scope=scope, trigger=trigger):
                 report = await self._room.selftest(scope, trigger, lambda p: wire.put({"progress": p}))
                 await wire.send({"ok": report})

@@ -10,6 +10,7 @@ request                                        answer, one a line
 ``{"do": "cancel"}``                           ``{"ok": {"cancelled": bool}}``
 ``{"do": "press", "hold_s": 0}``               ``{"ok": {"pressed": true, "hold_s"}}``
 ``{"do": "baseline"}``                         ``{"ok": baseline}``
+``{"do": "line"}``                             ``{"ok": line}``: its records, its path, the last 24 hours
 =============================================  =====================================================
 """
 
@@ -23,7 +24,7 @@ from .model import Scope, Trigger
 
 MAX_REQUEST_BYTES = 4096
 EXPECTED = (
-    '{"do": "status" | "watch" | "cancel" | "baseline"}, '
+    '{"do": "status" | "watch" | "cancel" | "baseline" | "line"}, '
     '{"do": "selftest", "scope": "quick" | "full", "trigger": "command" | "page"}, '
     'or {"do": "press", "hold_s": 0 to 60}'
 )
@@ -57,6 +58,10 @@ class Baseline(_Request, frozen=True):
     pass
 
 
+class Line(_Request, frozen=True):
+    pass
+
+
 class Selftest(_Request, frozen=True):
     scope: Scope = "full"
     trigger: Trigger = "command"
@@ -66,7 +71,7 @@ class Press(_Request, frozen=True):
     hold_s: Annotated[float, msgspec.Meta(ge=0, le=60)] = 0.0
 
 
-Request = Status | Watch | Cancel | Baseline | Selftest | Press
+Request = Status | Watch | Cancel | Baseline | Line | Selftest | Press
 _DECODER: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
 
 

@@ -11,6 +11,7 @@ import os
 import socket
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,14 @@ import psutil
 from diemcau_drivers.contract import Broken
 
 from .clock import Clock
+from .path.routes import uplinks
 from .worker import Hung
 
 _THROTTLED = "devices/platform/soc/soc:firmware/get_throttled"
 _UNDER_VOLTAGE_NOW = 0x1
+_ETHERNET = "1"
+"""ARPHRD_ETHER, which Wi-Fi bears as well."""
+_WEAKEST_DBM = -120.0
 DEADLINE_S = 10.0
 
 
@@ -51,13 +56,16 @@ class Reader:
 class LocalHost:
     """Readings of this machine, named in ``contract.HOST_READINGS`` and ``INTERFACE_READINGS``.
 
-    ``sys``: where sysfs is. ``disk``: a folder on the card that holds the spool.
+    ``sys``, ``proc``: where sysfs and procfs are. ``disk``: a folder on the card that holds the spool.
     """
 
-    def __init__(self, clock: Clock, disk: Path, sys: Path = Path("/sys")) -> None:
+    def __init__(
+        self, clock: Clock, disk: Path, sys: Path = Path("/sys"), proc: Path = Path("/proc")
+    ) -> None:
         self._clock = clock
         self._disk = disk
         self._sys = sys
+        self._proc = proc
         psutil.cpu_percent(None)  # the first call has nothing to compare with and would tell 0
 
     def probe(self) -> dict[str, Any]:
@@ -75,8 +83,12 @@ class LocalHost:
         return {name: value for name, value in readings.items() if value is not None}
 
     def interface(self, name: str | None = None) -> dict[str, Any]:
-        """State and counters of ``name``, or of the interface that has the default route."""
-        name = name or default_interface()
+        """State and counters of ``name``, or of the interface that has the default route.
+
+        Without a default route it is the one with a cable in it: that DHCP gave nothing is not the cable's
+        fault. An address that the machine gave itself (link-local, RFC 3927) leads nowhere and is none.
+        """
+        name = name or next(iter(uplinks(self._proc)), None) or self._plugged()
         if name is None:
             return {"carrier": False, "has_address": False}
         stats = psutil.net_if_stats().get(name)
@@ -88,12 +100,19 @@ class LocalHost:
             "interface": name,
             "carrier": self._carrier(name, stats.isup),
             "has_address": any(
-                entry.family in (socket.AF_INET, socket.AF_INET6) and not entry.address.startswith("fe80")
+                entry.family in (socket.AF_INET, socket.AF_INET6)
+                and not ip_address(entry.address).is_link_local
                 for entry in addresses
             ),
         }
         if stats.speed > 0:  # 0 where the driver does not tell, as Wi-Fi and veth do not
             readings["speed_mbps"] = stats.speed
+        duplex = _read(self._sys / "class/net" / name / "duplex")
+        if duplex in ("full", "half"):
+            readings["duplex"] = duplex
+        wifi_dbm = signal_dbm(_read(self._proc / "net/wireless") or "", name)
+        if wifi_dbm is not None:
+            readings["wifi_dbm"] = wifi_dbm
         if counters is not None:
             readings |= {
                 "rx_errors": counters.errin,
@@ -106,6 +125,15 @@ class LocalHost:
     def _carrier(self, name: str, is_up: bool) -> bool:
         text = _read(self._sys / "class/net" / name / "carrier")
         return text == "1" if text is not None else is_up
+
+    def _plugged(self) -> str | None:
+        """Real cards before bridges and the like; among these one with a carrier before one without."""
+        found = [path.parent for path in (self._sys / "class/net").glob("*/type") if _read(path) == _ETHERNET]
+        by_worth = sorted(
+            (not (path / "device").exists(), not self._carrier(path.name, is_up=False), path.name)
+            for path in found
+        )
+        return by_worth[0][2] if by_worth else None
 
     def _temperature_c(self) -> float | None:
         text = _read(self._sys / "class/thermal/thermal_zone0/temp")
@@ -139,13 +167,22 @@ class LocalHost:
         }
 
 
-def default_interface(route: Path = Path("/proc/net/route")) -> str | None:
-    """The interface of the IPv4 default route; loopback where there is no other way out."""
-    text = _read(route) or ""
-    for line in text.splitlines()[1:]:
-        columns = line.split()
-        if len(columns) > 7 and columns[1] == "00000000" and columns[7] == "00000000":
-            return columns[0]
+def signal_dbm(wireless: str, name: str) -> float | None:
+    """The signal of ``name`` in /proc/net/wireless, "level" in dBm.
+
+    None: no Wi-Fi, not joined, a driver that tells no dBm, or a kernel without CONFIG_CFG80211_WEXT (the Pi's
+    and Debian's have it). A Wi-Fi 7 card tells it to nl80211 alone, which is not asked: then there is none.
+    """
+    for line in wireless.splitlines():
+        interface, _, rest = line.partition(":")
+        columns = rest.split()
+        if interface.strip() != name or len(columns) < 3:
+            continue
+        try:
+            level_dbm = float(columns[2].rstrip("."))
+        except ValueError:
+            return None
+        return level_dbm if _WEAKEST_DBM <= level_dbm < 0 else None  # -256: the driver's "unknown"
     return None
 
 

@@ -3,8 +3,7 @@
 One cause gives one code: a black picture is not also dark, covered and blurred, a muted microphone
 not also silent. A reading that is missing gives no code and clears none (:func:`covers`).
 
-The line's readings that are judged here: ``carrier``, ``has_address``, ``broker_connected``,
-``speed_mbps``, ``rtt_ms_p50`` (of the broker's round trip).
+The line's readings are those of :mod:`.line`: the interface's, the path's and the record's.
 """
 
 from __future__ import annotations
@@ -195,17 +194,62 @@ def _host(seen: dict[str, Any], limits: Thresholds) -> tuple[str, ...]:
 
 
 def _line(seen: dict[str, Any], limits: Thresholds) -> tuple[str, ...]:
+    """Every link of the path that is broken, from near to far (:func:`line_cause` names the first).
+
+    A link that lets nothing pass hides what lies behind it. Where the broker cannot be reached, it is
+    among the codes beside the cause that was found, since the room is then cut off.
+    """
     if seen.get("carrier") is False:
         return ("cable",)
     if seen.get("has_address") is False:
         return ("address",)
-    if seen.get("broker_connected") is False:
-        return ("broker",)
+    connected = seen.get("broker_connected") is not False
+    # Who hears from behind the router need not ask the router. A connection alone is a poor witness: TCP
+    # takes up to two keep-alives to find out.
+    heard = [seen.get("reflector_answers"), seen.get("beyond_gateway")]
+    passes = True in heard or (connected and False not in heard)
+    if seen.get("gateway_answers") is False and not passes:
+        return ("gateway",)
     found = {
-        "negotiated_slow": 0 < seen.get("speed_mbps", 0) < limits.speed_min_mbps,
-        "uplink_delay": seen.get("rtt_ms_p50", 0) > limits.rtt_max_ms,
+        "negotiated_slow": 0 < seen.get("speed_mbps", 0) < limits.speed_min_mbps
+        or seen.get("duplex") == "half",
+        "wifi_weak": seen.get("wifi_dbm", 0) < limits.wifi_min_dbm,
+        "dns": seen.get("dns_answers") is False,
+        "clock": not connected and seen.get("broker_cert_time") is True,
+        "mtu": seen.get("mtu_passes") is False,
+        "uplink_loss": seen.get("loss_percent", 0) > limits.loss_max_percent
+        or (not connected and _uplink_dead(seen)),
+        "uplink_delay": seen.get("rtt_ms_p50", seen.get("broker_rtt_ms_p50", 0)) > limits.rtt_max_ms,
+        "uplink_jitter": seen.get("jitter_ms", 0) > limits.jitter_max_ms,
+        "centre": not connected and _centre_gone(seen),
+        "broker": not connected,
+        "reflector_silent": connected and seen.get("reflector_answers") is False,
     }
     return tuple(code for code, holds in found.items() if holds)
+
+
+def _uplink_dead(seen: Mapping[str, Any]) -> bool:
+    """The router answers, and nothing behind it does."""
+    return (
+        seen.get("gateway_answers") is True
+        and seen.get("beyond_gateway") is False
+        and seen.get("reflector_answers") is not True
+        and "broker_tcp_ms" not in seen
+    )
+
+
+def _centre_gone(seen: Mapping[str, Any]) -> bool:
+    """The provider's network answers, and of the centre neither server nor reflector does."""
+    return (
+        seen.get("beyond_gateway") is True
+        and seen.get("reflector_answers") is False
+        and "broker_tcp_ms" not in seen
+    )
+
+
+def line_cause(readings: Mapping[str, Any], limits: Thresholds = DEFAULTS) -> str | None:
+    """The first broken link of the line, from near to far; None where none is."""
+    return next(iter(_line(_numbers(readings), limits)), None)
 
 
 _JUDGES: dict[str, Callable[[dict[str, Any], Thresholds], tuple[str, ...]]] = {
@@ -256,9 +300,18 @@ _NEEDS: dict[str, dict[str, tuple[str, ...]]] = {
     "line": {
         "cable": ("carrier",),
         "address": ("has_address",),
+        "gateway": ("gateway_answers|broker_connected",),
         "broker": ("broker_connected",),
-        "negotiated_slow": ("speed_mbps",),
-        "uplink_delay": ("rtt_ms_p50",),
+        "negotiated_slow": ("speed_mbps|duplex|wifi_dbm",),
+        "wifi_weak": ("speed_mbps|duplex|wifi_dbm",),
+        "dns": ("dns_answers",),
+        "clock": ("broker_connected",),
+        "mtu": ("mtu_passes",),
+        "uplink_loss": ("loss_percent|beyond_gateway",),
+        "uplink_delay": ("rtt_ms_p50|broker_rtt_ms_p50",),
+        "uplink_jitter": ("jitter_ms",),
+        "centre": ("broker_connected",),
+        "reflector_silent": ("reflector_answers",),
     },
 }
 """Which readings tell of a code. A code that no reading tells of is found by the self-test or an error."""

@@ -74,6 +74,7 @@ EVENTS = {
     "command": "command",
     "command_refused": "commands refused",
     "outage": "outage",
+    "line_conference": "line in the conference",
     "agent_started": "agent started",
     "agent_stopping": "agent stopping",
     "button": "button",
@@ -83,6 +84,17 @@ EVENTS = {
     "baseline_unreadable": "baseline unreadable",
 }
 """Kinds of events; others are shown by their own name."""
+PATH_NAMES = {
+    "interface": "network interface",
+    "router": "router",
+    "dns": "name server",
+    "clock": "time source",
+    "route": "route",
+    "broker": "server",
+    "reflector": "measuring point",
+    "second": "second way out",
+}
+"""The line's links, from near to far."""
 VALUES = {
     "on": "on",
     "off": "off",

@@ -44,6 +44,8 @@ class Outbox:
         self._news = asyncio.Event()
         self.recent: deque[Event] = deque(maxlen=RECENT)
         self.listeners: list[Callable[[], None]] = []
+        self.measured: list[Callable[[Telemetry], None]] = []
+        """Called with each minute's telemetry."""
 
     def tell(
         self,
@@ -107,15 +109,16 @@ class Outbox:
             series = self._window.take()
             fields = self._stamp.fields(Telemetry)
 
-            def build(seq: int, fields: dict[str, Any] = fields, series: Any = series) -> bytes:
-                return encode(
-                    Telemetry(
-                        **fields, spool=self._spool.uuid, seq=seq, window_s=int(TELEMETRY_S), series=series
-                    )
+            def document(seq: int, fields: dict[str, Any] = fields, series: Any = series) -> Telemetry:
+                return Telemetry(
+                    **fields, spool=self._spool.uuid, seq=seq, window_s=int(TELEMETRY_S), series=series
                 )
 
+            for listener in self.measured:
+                listener(document(0))
+
             try:
-                await self._spool.append("telemetry", build)
+                await self._spool.append("telemetry", lambda seq: encode(document(seq)))
                 if self._clock.monotonic() - flushed >= FLUSH_REST_S:
                     await self._spool.flush()
                     flushed = self._clock.monotonic()

@@ -17,7 +17,7 @@ import msgspec
 from diemcau_drivers.contract import DeviceError
 
 from . import baseline as baselines
-from .book import HealthBook
+from .book import HealthBook, judged
 from .broker import Broker
 from .clock import Clock, rfc3339
 from .config import Settings
@@ -26,6 +26,7 @@ from .database import DatabaseError
 from .documents import birth, health
 from .health import Observation, at_once
 from .indicator import Indicator
+from .line.history import MINUTES, History
 from .model import Scope, Selftest, Trigger, encode
 from .monitor import DEVICES_OF, Monitor
 from .outbox import Outbox
@@ -59,9 +60,10 @@ class Room:
         runner: Runner,
         indicator: Indicator,
         ask: Ask,
+        line: Callable[[], Mapping[str, Any]],
         spawn: Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]],
     ) -> None:
-        """``spawn(coroutine, name)`` starts a task that ends with the agent."""
+        """``line()``: as :meth:`.line.line.Line.now`. ``spawn(coroutine, name)``: a task that ends with us."""
         self.settings = settings
         self._stamp = stamp
         self._clock = clock
@@ -73,7 +75,10 @@ class Room:
         self._runner = runner
         self._indicator = indicator
         self._ask = ask
+        self._line = line
         self._spawn = spawn
+        self._history = History()
+        outbox.measured.append(self._history.add)
         self._watchers: set[asyncio.Event] = set()
         self._press = asyncio.Event()
         self._running: dict[str, Any] | None = None
@@ -96,6 +101,11 @@ class Room:
             log.error("no baseline: %s", error)
             self._outbox.tell("baseline_unreadable", data={"detail": str(error)})
 
+        try:
+            self._history.restore(await self._spool.newest("telemetry", MINUTES))
+        except DatabaseError as error:
+            log.error("no history of the line: %s", error)
+
     async def run(self) -> None:
         """Serve the button."""
         while True:
@@ -109,6 +119,11 @@ class Room:
             self._held()
         elif event == "press" and self._running is None:
             self._press.set()
+
+    @property
+    def testing(self) -> bool:
+        """A self-test is going on."""
+        return self._running is not None
 
     # --- ControlRoom
 
@@ -187,6 +202,13 @@ class Room:
         self.baseline_now = found
         self._outbox.tell("baseline_recorded")
         return msgspec.to_builtins(found)
+
+    def line(self) -> Mapping[str, Any]:
+        return {
+            "line": msgspec.to_builtins(judged(self._book.parts["line"])),
+            **self._line(),
+            "history": self._history.minutes(),
+        }
 
     def changed(self) -> None:
         """Somebody who watches wants to see this."""

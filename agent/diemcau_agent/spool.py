@@ -126,6 +126,17 @@ class Spool:
         """
         return await self.database.run(lambda db: self._pending(db, limit, after or {}))
 
+    async def newest(self, stream: str, limit: int) -> list[bytes]:
+        """The last ``limit`` committed documents of ``stream``, delivered or not, oldest of them first."""
+
+        def read(db: sqlite3.Connection) -> list[bytes]:
+            rows = db.execute(
+                "SELECT payload FROM record WHERE stream = ? ORDER BY seq DESC LIMIT ?", (stream, limit)
+            )
+            return [payload for (payload,) in rows][::-1]
+
+        return await self.database.run(read)
+
     async def acknowledge(self, stream: str, seq: int) -> None:
         """Everything of ``stream`` up to ``seq`` was delivered. Never moves back.
 

@@ -58,7 +58,11 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
     """Over five minutes as many tasks wait as run."""
     speed_min_mbps: float = 100.0
     rtt_max_ms: float = 100.0
-    """Microsoft Teams' network guidance, client to edge."""
+    loss_max_percent: float = 1.0
+    jitter_max_ms: float = 30.0
+    """Microsoft Teams' network guidance, client to edge; ITU-T Y.1541 class 0 has 100 ms and 50 ms."""
+    wifi_min_dbm: float = -70.0
+    """Cisco's site survey guide: voice wants -67 dBm at the cell's edge; 3 dB for a cheap card's error."""
 
 
 class Baseline(msgspec.Struct, frozen=True, kw_only=True):

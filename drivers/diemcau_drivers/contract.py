@@ -25,6 +25,7 @@ panel      lights          pattern (LIGHT_PATTERNS)               pattern
 presence   probe           --                                     device -> bool or null (not known)
 host       probe           --                                     flat readings (HOST_READINGS)
 host       interface       name or null (default route's)         flat readings (INTERFACE_READINGS)
+host       path            near_only                              flat readings (PATH_READINGS), those found
 =========  ==============  =====================================  ======================================
 
 A *Look* is what one device showed at one time (see :class:`Look`); where that device alone is
@@ -107,13 +108,36 @@ HOST_READINGS = (
 INTERFACE_READINGS = (
     "interface",
     "carrier",
-    "has_address",
-    "speed_mbps",
+    "has_address",  # one that leads out: not link-local
+    "speed_mbps",  # as negotiated; absent for Wi-Fi
+    "duplex",  # as negotiated, "full" or "half"
+    "wifi_dbm",  # signal of Wi-Fi; absent for a cable
     "rx_errors",
     "tx_errors",
     "rx_dropped",
     "tx_dropped",
 )
+PATH_READINGS = (
+    "gateway",  # address
+    "gateway_answers",
+    "gateway_rtt_ms",
+    "dns_answers",
+    "dns_ms",
+    "dns_error",
+    "clock_source",
+    "clock_server",
+    "clock_offset_ms",
+    "hops",  # to the centre, where it answers
+    "beyond_gateway",  # somebody behind the gateway answered
+    "mtu_bytes",  # of the largest IP packet that came back
+    "mtu_passes",  # packets as large as the kernel believes the path to take came back
+    "broker_tcp_ms",
+    "broker_tls_ms",
+    "broker_tls_error",
+    "broker_error",
+    "broker_cert_time",  # the server's certificate is not valid at the time that the kit believes
+)
+"""Of the path to the centre; each is there only where it was found out."""
 
 PANEL_EVENTS = ("press", "hold", "release")
 LIGHT_PATTERNS = (

@@ -24,6 +24,7 @@ class Host(Asked):
         self._verbs: Mapping[str, Answer] = {
             "probe": self._probe,
             "interface": self._interface,
+            "path": self._path,
         }
 
     def close(self) -> None:
@@ -37,3 +38,6 @@ class Host(Asked):
         asked = Arguments(args, "name")
         name = asked.text("name", INTERFACE_NAME_LENGTH) if asked.has("name") else None
         return self._backend.interface(name)
+
+    def _path(self, args: Mapping[str, Any]) -> Mapping[str, Any]:
+        return self._backend.path(Arguments(args, "near_only").flag("near_only", default=False))

@@ -258,6 +258,9 @@ class SimHost:
     def interface(self, name: str | None) -> Mapping[str, Any]:
         return self._world.ask("interface", name=name)
 
+    def path(self, near_only: bool) -> Mapping[str, Any]:
+        return self._world.ask("path", near_only=near_only)
+
     def close(self) -> None:
         self._world.close()
 

@@ -17,15 +17,19 @@ def simulated(point: str) -> Table:
         "commands": "unsigned",
         "backends": "sim",
         "probe": {"period_s": 10.0, "presence_s": 2.0, "host_s": 5.0, "line_s": 5.0, "deadline_s": 4.0},
+        "line": {"rest_s": 10.0, "survey_s": 10.0},
         "camera": {"presets": {"room": [1.0, 0.5, 0.5], "table": [1.8, 0.5, 0.65]}},
     }
 
 
-def bound(point: str, broker_url: str, directory: Path, socket_path: Path) -> Table:
+def bound(
+    point: str, broker_url: str, directory: Path, socket_path: Path, *, reflector: str | None = None
+) -> Table:
     """What no file can change, since the room itself stands on it."""
     return {
         "point": point,
         "broker": {"urls": [broker_url]},
+        **({} if reflector is None else {"line": {"reflector": reflector}}),
         "state_dir": str(directory / "state"),
         "runtime_dir": str(directory / "run"),
         "backend_options": {"socket": str(socket_path)},

@@ -74,6 +74,7 @@ class Devices:
             "presence": self._presence,
             "host": self._host,
             "interface": self._interface,
+            "path": self._path,
             **people(world),
         }
 
@@ -270,6 +271,9 @@ class Devices:
         if name not in (None, readings["interface"]):
             raise Absent(f"no network interface {name!r}")
         return Answer(readings)
+
+    def _path(self, args: Mapping[str, Any], payload: bytes) -> Answer:
+        return Answer(self._world.path(near_only=bool(args.get("near_only"))))
 
 
 def _sound(payload: bytes) -> Samples:

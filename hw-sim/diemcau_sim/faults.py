@@ -77,7 +77,19 @@ _EFFECTS: dict[str, dict[str, str]] = {
     },
     "line": {
         "cable": "the network cable is pulled: no carrier, nothing passes",
+        "negotiated_slow": "a bad cable: 10 Mbit/s, half duplex",
+        "wifi_weak": "the kit is on Wi-Fi, at -84 dBm",
+        "address": "the router gives out no address: nothing passes",
+        "gateway": "the router is dead: nothing passes",
+        "dns": "no name server answers; what is connected stays so",
+        "clock": "the clock is so wrong that no certificate is valid: nothing passes",
+        "mtu": "what is larger than 1280 bytes vanishes",
+        "uplink_loss": "the line loses a third of the packets, in bursts",
+        "uplink_delay": "the line is 130 ms longer",
+        "uplink_jitter": "the line's delay changes by up to 160 ms from packet to packet",
+        "centre": "the centre's network is away, the provider's is there: nothing passes",
         "broker": "nothing passes between the room and the broker any more, and no one says so",
+        "reflector_silent": "a firewall drops UDP port 862",
     },
 }
 

@@ -29,16 +29,47 @@ def host(faults: AbstractSet[str], throttled_since_boot: int, uptime_s: float) -
     }
 
 
+CUTS = frozenset({"cable", "address", "gateway", "clock", "centre", "broker"})
+"""Faults under which nothing passes between room and broker."""
+
+
 def interface(faults: AbstractSet[str]) -> dict[str, Any]:
-    """contract.INTERFACE_READINGS of the only network interface."""
-    carrier = "cable" not in faults
+    """contract.INTERFACE_READINGS of the only network interface; Wi-Fi, where its signal is what is wrong."""
+    carrier, wifi = "cable" not in faults, "wifi_weak" in faults
+    slow = "negotiated_slow" in faults
     return {
-        "interface": "eth0",
+        "interface": "wlan0" if wifi else "eth0",
         "carrier": carrier,
-        "has_address": carrier,
-        "speed_mbps": 1000 if carrier else None,
+        "has_address": carrier and "address" not in faults,
+        "speed_mbps": None if wifi or not carrier else 10 if slow else 1000,
+        "duplex": None if wifi or not carrier else "half" if slow else "full",
+        "wifi_dbm": -84.0 if wifi else None,
         "rx_errors": 0,
         "tx_errors": 0,
         "rx_dropped": 0,
         "tx_dropped": 0,
     }
+
+
+def path(faults: AbstractSet[str], *, near_only: bool) -> dict[str, Any]:
+    """contract.PATH_READINGS: what is told of the path, from near to far; nothing beyond what is cut."""
+    if faults & {"cable", "address"}:
+        return {}
+    near: dict[str, Any] = {"gateway": "192.0.2.1", "gateway_answers": "gateway" not in faults}
+    if "gateway" in faults:
+        return near if near_only else {**near, "dns_answers": False, "beyond_gateway": False}
+    near["gateway_rtt_ms"] = 0.4
+    if near_only:
+        return near
+    far: dict[str, Any] = {
+        "dns_answers": "dns" not in faults,
+        "clock_source": "none" if faults & {"clock", "clock_unsynced"} else "timesyncd",
+        "beyond_gateway": True,
+    }
+    if not faults & {"centre", "broker"}:
+        far["broker_tcp_ms"] = 1.2
+    if "clock" in faults:
+        far["broker_cert_time"] = True
+    if "centre" not in faults:
+        far |= {"mtu_passes": "mtu" not in faults, "mtu_bytes": 1280 if "mtu" in faults else 1500}
+    return near | far

@@ -23,7 +23,7 @@ from diemcau_agent.config import ConfigError, check
 
 from . import configuration
 from .acoustics import Acoustics, read_wav
-from .relay import Relay
+from .network import Network
 from .rooms import SOCKET_NAME
 from .scene import Scene
 from .server import WorldServer
@@ -85,7 +85,7 @@ class Room:
             )
         except ValueError as error:
             raise RoomError(str(error)) from error
-        self._relay: Relay | None = None
+        self._network: Network | None = None
         self._service: Service | None = None
         self._boots = self.world.boots
         self._stack = ExitStack()
@@ -110,10 +110,12 @@ class Room:
                 raise RoomError(f"{self.socket_path}: another room runs there ({error})") from error
             stack.callback(server.stop)
             port = self._broker.port or PORTS[self._broker.scheme]
-            self._relay = Relay(self._broker.hostname or "", port)
-            relayed = self._broker._replace(netloc=f"127.0.0.1:{self._relay.start()}").geturl()
-            stack.callback(self._relay.stop)
-            settings, env = self._settings(relayed), self._start_sound(stack)
+            self._network = Network(self.world, self._broker.hostname or "", port)
+            self._network.start()
+            stack.callback(self._network.stop)
+            relayed = self._broker._replace(netloc=f"127.0.0.1:{self._network.broker_port}").geturl()
+            settings = self._settings(relayed, self._network.reflector)
+            env = self._start_sound(stack)
             config = self.directory / "agent.toml"
             config.write_text(configuration.to_toml(settings), encoding="utf-8")
             self.log_path.write_bytes(b"")
@@ -177,12 +179,14 @@ class Room:
         except OSError as error:
             raise RoomError(f"{self.directory}: cannot be made: {error.strerror or error}") from error
 
-    def _settings(self, broker_url: str) -> dict[str, Any]:
+    def _settings(self, broker_url: str, reflector: str | None = None) -> dict[str, Any]:
         settings = configuration.simulated(self.point)
         if self._sound == "pipewire":
             names = ("camera", "display", "panel", "presence", "host")
             settings["backends"] = {**dict.fromkeys(names, "sim"), "audio": "sounddevice"}
-        bound = configuration.bound(self.point, broker_url, self.directory, self.socket_path)
+        bound = configuration.bound(
+            self.point, broker_url, self.directory, self.socket_path, reflector=reflector
+        )
         return configuration.merged(configuration.merged(settings, self._extra), bound)
 
     def _start_sound(self, stack: ExitStack) -> Mapping[str, str]:
@@ -205,11 +209,8 @@ class Room:
 
     def _follow(self) -> None:
         """What the world's changes mean outside of it: the line's cut, the machine's restart."""
-        if self._relay is not None:
-            if self.world.line_cut:
-                self._relay.cut()
-            else:
-                self._relay.restore()
+        if self._network is not None:
+            self._network.follow()
         if self._service is not None and self.world.boots != self._boots:
             self._boots = self.world.boots
             self._service.reboot()

@@ -244,10 +244,14 @@ class World:
         """The network interface's readings (contract.INTERFACE_READINGS)."""
         return pi.interface(self.faults)
 
+    def path(self, *, near_only: bool) -> dict[str, Any]:
+        """What a survey of the path to the centre finds (contract.PATH_READINGS)."""
+        return pi.path(self.faults, near_only=near_only)
+
     @property
     def line_cut(self) -> bool:
         """Nothing passes between the room and the broker."""
-        return bool(self.faults & {"cable", "broker"})
+        return bool(self.faults & pi.CUTS)
 
     # --- Those who look on
 

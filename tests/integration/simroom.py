@@ -17,7 +17,7 @@ from diemcau_agent.config import Settings, check
 from diemcau_agent.health import DeviceHealth
 from diemcau_agent.model import Selftest
 from diemcau_agent.spool import Spool
-from diemcau_sim.relay import Relay
+from diemcau_sim.network import Network
 from diemcau_sim.server import serving
 from diemcau_sim.world import World
 from fakeclock import FakeClock
@@ -45,7 +45,9 @@ class SimRoom:
         while True:
             await asyncio.sleep(0.002)
             processes = ("camera", "audio", "display", "panel", "presence", "host")
-            connection = self.app.broker.connection
+            connection, stamping = self.app.broker.connection, self.app.stamping
+            if stamping is not None and stamping.sending:
+                continue
             if any(self.app.workers.busy(process) for process in processes):
                 continue
             if connection is None or not connection.in_flight or self.world.line_cut:
@@ -69,17 +71,26 @@ class SimRoom:
             await self.live(STEP_S)
         return await test
 
+    def shows(self, part: str, code: str | None) -> bool:
+        """Whether ``part``'s worst code is ``code``; of the line, its first broken link, and told so."""
+        health = self.health(part)
+        if code is None:
+            return health.code is None and health.state == "ok"
+        if part == "line":
+            return code in health.codes and health.readings.get("cause") == code
+        return health.code == code
+
     async def until_code(self, part: str, code: str | None, within_s: float) -> float:
-        """Live until ``part``'s worst code is ``code``; the room's seconds that it took."""
+        """Live until ``part`` :meth:`shows` ``code``; the room's seconds that it took."""
         began = self.clock.mono_s
-        while self.health(part).code != code or (code is None and self.health(part).state != "ok"):
+        while not self.shows(part, code):
             passed = self.clock.mono_s - began
             assert passed <= within_s, f"{part}: {self.health(part)} after {passed} s, expected {code}"
             await self.live(STEP_S)
         return self.clock.mono_s - began
 
 
-def settings_of(directory: Path, url: str, **more: Any) -> Settings:
+def settings_of(directory: Path, url: str, reflector: str, **more: Any) -> Settings:
     return check(
         {
             "point": f"xp-{next(_numbers):04d}",
@@ -90,6 +101,7 @@ def settings_of(directory: Path, url: str, **more: Any) -> Settings:
             "runtime_dir": str(directory / "run"),
             "broker": {"urls": [url], "spread_s": 0.1, "keepalive_s": 5},
             "probe": {"period_s": 10, "presence_s": 2, "host_s": 5, "line_s": 5, "deadline_s": 2},
+            "line": {"reflector": reflector, "survey_s": 10},
             **more,
         }
     )
@@ -101,9 +113,11 @@ async def living(directory: Path, url: str, **more: Any) -> AsyncGenerator[SimRo
     clock = FakeClock()
     world = World()
     address = urlsplit(url)
-    relay = Relay(address.hostname or "", address.port or 1883)
-    settings = settings_of(directory, f"mqtt://127.0.0.1:{relay.start()}", **more)
-    world.watch(lambda: relay.cut() if world.line_cut else relay.restore())
+    network = Network(world, address.hostname or "", address.port or 1883)
+    network.start()
+    url = f"mqtt://127.0.0.1:{network.broker_port}"
+    settings = settings_of(directory, url, network.reflector, **more)
+    world.watch(network.follow)
     for folder in (settings.state_dir, settings.runtime_dir):
         Path(folder).mkdir(parents=True, exist_ok=True)
     with serving(world, directory / "world.sock"):
@@ -127,4 +141,4 @@ async def living(directory: Path, url: str, **more: Any) -> AsyncGenerator[SimRo
                 await task
         finally:
             await spool.close()
-            relay.stop()
+            network.stop()

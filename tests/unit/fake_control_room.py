@@ -136,6 +136,16 @@ class FakeControlRoom:
             self._version += 1
             self._changed.notify_all()
 
+    def line(self) -> Mapping[str, Any]:
+        return {
+            "line": judged(readings={"rtt_ms_p50": 12.0, "broker_connected": True}),
+            "reflector": "stamp.example",
+            "cause": None,
+            "records": {},
+            "path": {},
+            "history": [],
+        }
+
     async def baseline(self) -> Mapping[str, Any]:
         if self.refusal is not None:
             raise self.refusal

@@ -136,6 +136,14 @@ def test_a_hold_out_of_bounds_is_wrong_usage(seconds: str, capsys: pytest.Captur
     assert f"got '{seconds}', expected seconds from 0 to 60" in capsys.readouterr().err
 
 
+def test_line_tells_what_stands_and_ends_by_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with running(tmp_path, FakeControlRoom()):
+        assert cli.main(["line", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["reflector"] == "stamp.example"
+        assert cli.main(["line", "--language", "vi"]) == 0
+        assert "✓" in capsys.readouterr().out.splitlines()[0]
+
+
 def test_baseline_tells_what_it_recorded_or_why_not(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -160,7 +168,7 @@ def test_what_the_agent_refuses_is_told_to_programs_as_json(
     assert json.loads(capsys.readouterr().out)["error"]["code"] == "busy"
 
 
-@pytest.mark.parametrize("command", ["status", "selftest", "press", "watch", "baseline"])
+@pytest.mark.parametrize("command", ["status", "selftest", "press", "watch", "line", "baseline"])
 @pytest.mark.parametrize("as_json", [False, True])
 def test_without_an_agent_each_says_so_and_exits_3(
     command: str, as_json: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]

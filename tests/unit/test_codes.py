@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diemcau_agent import codes_page
-from diemcau_agent.codes import CODES, GONE_S, HOST_LINE_S, Code, state_of, worst
+from diemcau_agent.codes import CODES, GONE_S, HOST_LINE_S, SURVEY_S, Code, state_of, worst
 from diemcau_agent.model import STATES
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -50,6 +50,8 @@ def test_bounds(code: Code) -> None:
     ends = code.name.rpartition("_")[2]
     if ends in ("absent", "hung", "crashed"):
         assert code.bound_s(300.0) == GONE_S == 15.0
+    elif code.name == "mtu":
+        assert code.bound_s(300.0) == SURVEY_S  # large packets every minute are more than a thin line affords
     elif code.devices in (("host",), ("line",)) or code.name == "button_stuck":
         assert code.bound_s(300.0) == HOST_LINE_S == 60.0
     elif code.name in ("speaker_silent", "speaker_quiet", "speaker_distorted", "room_echo"):

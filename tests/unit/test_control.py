@@ -88,6 +88,7 @@ async def test_one_connection_asks_one_thing_after_another(path: Path) -> None:
         assert (await client.ask({"do": "status"}))["ok"] == room.status()
         assert await client.ask({"do": "press", "hold_s": 2.5}) == {"ok": {"pressed": True, "hold_s": 2.5}}
         assert await client.ask({"do": "cancel"}) == {"ok": {"cancelled": False}}
+        assert (await client.ask({"do": "line"}))["ok"]["reflector"] == "stamp.example"
         assert (await client.ask({"do": "baseline"}))["ok"]["readings"] == {"camera": {"sharpness": 812.0}}
     assert room.asked == [("press", 2.5), ("cancel",)]
 
@@ -170,9 +171,12 @@ _JSON = st.recursive(
 )
 
 
+SIMPLE = ("status", "watch", "cancel", "baseline", "line")
+
+
 @given(
     st.fixed_dictionaries(
-        {"do": st.sampled_from(["status", "watch", "cancel", "baseline", "selftest", "press"]) | _JSON},
+        {"do": st.sampled_from([*SIMPLE, "selftest", "press"]) | _JSON},
         optional={"hold_s": _JSON, "scope": _JSON, "trigger": _JSON, "more": _JSON},
     )
 )

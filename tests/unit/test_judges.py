@@ -74,7 +74,30 @@ BROKEN: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     ("line", {"has_address": False, "broker_connected": False}, ("address",)),
     ("line", {"broker_connected": False}, ("broker",)),
     ("line", {"speed_mbps": 10}, ("negotiated_slow",)),
+    ("line", {"duplex": "half"}, ("negotiated_slow",)),
+    ("line", {"wifi_dbm": -78.0}, ("wifi_weak",)),
+    ("line", {"gateway_answers": False, "beyond_gateway": False, "reflector_answers": False,
+              "dns_answers": False, "broker_connected": False}, ("gateway",)),
+    ("line", {"gateway_answers": False, "beyond_gateway": False}, ("gateway",)),  # TCP has not found out yet
+    ("line", {"gateway_answers": False, "beyond_gateway": True}, ()),  # it only does not like to be asked
+    ("line", {"dns_answers": False}, ("dns",)),
+    ("line", {"mtu_passes": False}, ("mtu",)),
+    ("line", {"loss_percent": 1.5}, ("uplink_loss",)),
     ("line", {"rtt_ms_p50": 250.0}, ("uplink_delay",)),
+    ("line", {"rtt_ms_p50": None, "broker_rtt_ms_p50": 250.0}, ("uplink_delay",)),
+    ("line", {"jitter_ms": 45.0}, ("uplink_jitter",)),
+    ("line", {"reflector_answers": False, "loss_percent": None}, ("reflector_silent",)),
+    # the room is cut off: the broker is not there, and why
+    ("line", {"broker_connected": False, "dns_answers": False}, ("broker", "dns")),
+    ("line", {"broker_connected": False, "broker_cert_time": True, "broker_tcp_ms": 3.0},
+     ("broker", "clock")),
+    ("line", {"broker_connected": False, "gateway_answers": True, "beyond_gateway": False,
+              "reflector_answers": False, "loss_percent": None}, ("broker", "uplink_loss")),
+    ("line", {"broker_connected": False, "beyond_gateway": True, "reflector_answers": False,
+              "loss_percent": None}, ("broker", "centre")),
+    ("line", {"broker_connected": False, "beyond_gateway": True, "reflector_answers": False,
+              "loss_percent": None, "broker_tcp_ms": 9.0}, ("broker",)),  # its machine is there
+    ("line", {"broker_connected": False, "beyond_gateway": True}, ("broker",)),
 ]  # fmt: skip
 
 
@@ -84,12 +107,25 @@ def test_one_cause_gives_one_code(device: str, readings: dict[str, Any], codes: 
 
 
 def test_every_code_that_a_probe_finds_is_found_here() -> None:
-    """Codes that later parts of the line find are named, so that a forgotten one shows."""
     found = {code for _, _, codes in BROKEN for code in codes}
-    probed = {name for name, code in CODES.items() if code.bound in ("probe", "host_line")}
-    assert probed - found == {
-        "gateway", "dns", "uplink_loss", "uplink_jitter", "wifi_weak", "mtu", "centre", "reflector_silent",
-    }  # fmt: skip
+    assert found >= {name for name, code in CODES.items() if code.bound in ("probe", "host_line", "survey")}
+
+
+@pytest.mark.parametrize(
+    ("readings", "cause"),
+    [
+        ({"carrier": False, "broker_connected": False}, "cable"),
+        ({"speed_mbps": 10, "loss_percent": 4.0}, "negotiated_slow"),
+        ({"broker_connected": False, "dns_answers": False}, "dns"),
+        ({"broker_connected": False, "beyond_gateway": True, "reflector_answers": False}, "centre"),
+        ({"broker_connected": False}, "broker"),
+        ({"loss_percent": 5.0, "rtt_ms_p50": 300.0, "jitter_ms": 50.0}, "uplink_loss"),
+        ({"rtt_ms_p50": 300.0, "jitter_ms": 50.0}, "uplink_delay"),
+        ({}, None),
+    ],
+)
+def test_the_first_broken_link_is_named_from_near_to_far(readings: dict[str, Any], cause: str | None) -> None:
+    assert judges.line_cause({**GOOD["line"], **readings}) == cause
 
 
 @pytest.mark.parametrize("device", GOOD)

@@ -133,6 +133,9 @@ class Measured:
         self.asked.append(name)
         return {"interface": name or "eth0"}
 
+    def path(self, near_only: bool) -> dict[str, Any]:
+        return {"gateway_answers": True} if near_only else {"gateway_answers": True, "hops": 7}
+
 
 def test_the_host_is_probed_and_its_interface_named() -> None:
     backend = Measured()
@@ -141,6 +144,8 @@ def test_the_host_is_probed_and_its_interface_named() -> None:
     assert host.handle("interface", {"name": None})["interface"] == "eth0"
     assert host.handle("interface", {"name": "wlan0"})["interface"] == "wlan0"
     assert backend.asked == [None, "wlan0"]
+    assert "hops" not in host.handle("path", {"near_only": True})
+    assert host.handle("path", {})["hops"] == 7
 
 
 @pytest.mark.parametrize(
@@ -151,6 +156,7 @@ def test_the_host_is_probed_and_its_interface_named() -> None:
         (Host(Measured()), "look", {}, "do"),
         (Host(Measured()), "interface", {"name": "x" * 16}, "name"),
         (Host(Measured()), "interface", {"name": 7}, "name"),
+        (Host(Measured()), "path", {"near_only": "yes"}, "near_only"),
     ],
 )
 def test_bad_requests_name_the_field(

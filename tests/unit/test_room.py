@@ -63,7 +63,8 @@ class Bench:
         self.tasks: list[asyncio.Task[Any]] = []
         self.room = Room(
             settings, stamp, clock, card.spool, self.book, cast("Broker", self.wire), self.outbox,
-            self.monitor, self.devices.runner, self.indicator, ask, self.spawn,
+            self.monitor, self.devices.runner, self.indicator, ask,
+            lambda: {"reflector": "stamp.example"}, self.spawn,
         )  # fmt: skip
 
     def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:

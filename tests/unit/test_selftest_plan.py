@@ -92,8 +92,11 @@ def test_what_is_measured_and_required_is_read_somewhere(check: Check) -> None:
         "display": contract.DISPLAY_READINGS,
         "panel": contract.PANEL_READINGS,
         "host": contract.HOST_READINGS,
-        "line": (*contract.INTERFACE_READINGS, "broker_connected", "rtt_ms_p50", "loss_percent"),
-    }[check.device]
+        "line": (
+            *contract.INTERFACE_READINGS, *contract.PATH_READINGS, "broker_connected", "cause",
+            "reflector_answers", "rtt_ms_p50", "loss_percent", "jitter_ms", "mos",
+        ),
+    }[check.device]  # fmt: skip
     wanted = {option for name in (*check.measures, *check.requires) for option in name.split("|")}
     assert wanted <= set(readings)
 

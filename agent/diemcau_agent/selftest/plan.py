@@ -190,9 +190,12 @@ HOST_POWER = Check(
 LINE = Check(
     name="line", device="line", title="Line to the centre",
     expected="connected to the centre at {speed_min_mbps:.0f} Mbit/s or more, "
-             "there and back within {rtt_max_ms:.0f} ms",
+             "there and back within {rtt_max_ms:.0f} ms, jitter within {jitter_max_ms:.0f} ms, "
+             "loss at most {loss_max_percent:.0f} %",
     codes=tuple(name for name, code in CODES.items() if code.devices == ("line",)),
-    measures=("carrier", "has_address", "broker_connected", "speed_mbps", "rtt_ms_p50", "loss_percent"),
+    measures=("carrier", "has_address", "broker_connected", "speed_mbps", "rtt_ms_p50", "jitter_ms",
+              "loss_percent", "mos", "gateway_answers", "dns_answers", "mtu_bytes", "broker_tcp_ms",
+              "broker_tls_ms", "reflector_answers", "cause"),
     requires=("broker_connected",),
 )
 # fmt: on

@@ -37,4 +37,8 @@ class Rehearse(Verb[RehearseArgs]):
         if rehearse is None:
             raise Failed("unsupported", "no reflector is configured: nothing at the far end would answer")
         load = msgspec.structs.asdict(args)
-        return Done(await rehearse({key: load[key] for key in ("seconds", "rate_pps", "size_bytes", "dscp")}))
+        try:
+            record = await rehearse({key: load[key] for key in ("seconds", "rate_pps", "size_bytes", "dscp")})
+        except OSError as error:
+            raise Failed("reflector_silent", f"not measured: {error}") from error
+        return Done(record)

@@ -1,0 +1,119 @@
+"""``diemcau-fleet``: the centre's tools.
+
+Exit codes: 0 done; 1 not; 2 wrong usage. Each command imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+from collections.abc import Callable, Sequence
+
+from diemcau_agent.exits import OK
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = parser().parse_args(argv)
+    try:
+        return _COMMANDS[arguments.command](arguments)
+    except KeyboardInterrupt:  # before a command took care of it
+        return OK
+
+
+def parser() -> argparse.ArgumentParser:
+    whole = argparse.ArgumentParser(
+        prog="diemcau-fleet",
+        description="The centre's tools for a fleet of conference rooms.",
+        epilog="Exit codes: 0 done; 1 not; 2 wrong usage.",
+    )
+    version = importlib.metadata.version("diemcau-fleet")
+    whole.add_argument("--version", action="version", version=f"diemcau-fleet {version}")
+    commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _add_reflector(commands.add_parser("reflector", help="answer the kits' STAMP packets (RFC 8762)"))
+    return whole
+
+
+def _add_reflector(reflector: argparse.ArgumentParser) -> None:
+    from .reflector.reflect import SOURCE_PPS
+
+    reflector.description = (
+        "Answers STAMP test packets until SIGTERM or SIGINT: RFC 8762, unauthenticated, with session ids, "
+        "Extra Padding and Class of Service of RFC 8972. Says on stderr where it listens and what it did."
+    )
+    reflector.add_argument(
+        "--listen",
+        type=_listen,
+        action="append",
+        required=True,
+        metavar="HOST[:PORT]",
+        help="an address, IPv6 in brackets; port 862 unless given, 0 for any; may be given several times",
+    )
+    reflector.add_argument(
+        "--stateless",
+        action="store_true",
+        help="echo the sender's sequence number; default: count the replies of each session",
+    )
+    reflector.add_argument(
+        "--processes", type=_number(1, 64), default=1, metavar="N", help="that share the port; default: 1"
+    )
+    reflector.add_argument(
+        "--source-pps",
+        type=_number(1, 1_000_000),
+        default=SOURCE_PPS,
+        metavar="N",
+        help="packets a second that are answered of a source address; default: %(default)s",
+    )
+    reflector.add_argument(
+        "--stats-s",
+        type=_seconds,
+        metavar="SECONDS",
+        help="between lines of counters; default: only at the end",
+    )
+
+
+def _listen(text: str) -> object:
+    """argparse names the option and shows this message, as of the two that follow."""
+    from .reflector.sockets import Listen, ListenError
+
+    try:
+        return Listen.parse(text)
+    except ListenError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _number(least: int, most: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
+            raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number from {least} to {most}")
+        return int(text)
+
+    return number
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0.1 <= seconds <= 86400:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected seconds from 0.1 to 86400")
+    return seconds
+
+
+def _reflector(arguments: argparse.Namespace) -> int:
+    from .reflector import processes
+
+    return processes.main(
+        processes.Options(
+            listens=arguments.listen,
+            stateful=not arguments.stateless,
+            processes=arguments.processes,
+            source_pps=arguments.source_pps,
+            stats_s=arguments.stats_s,
+        )
+    )
+
+
+_COMMANDS = {
+    "reflector": _reflector,
+}
