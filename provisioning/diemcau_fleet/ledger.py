@@ -1,0 +1,231 @@
+"""What the collector knows, and what of it is not yet on disk. Pure: no I/O, no clock.
+
+:meth:`Ledger.take` judges one message; what it changes gathers in :attr:`Ledger.batch`, which the store
+commits in one transaction before anything of it is acknowledged. Where that fails the ledger is ahead of the
+disk and is thrown away with its process.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from diemcau_agent.model import Document, Lasting, Reply, Spooled, Status
+
+from . import times
+from .batch import Batch, Boot, Counts, Loss, Refusal, Row, Spool
+from .gaps import Key, Tracker
+from .presence import SLOTS, Held, Presence, Slot, presence, supersedes
+from .reading import LARGEST, Birth, Dropped, Event, Health, Rejected, Replaced, Selftest, read
+
+HISTORY = 10_000
+"""Documents before the first one seen of a spool that are asked for: a week of telemetry, one a minute."""
+
+
+class Ledger:
+    """``history``: how many documents before the first one seen of a spool count as missing."""
+
+    def __init__(self, history: int = HISTORY) -> None:
+        self._history = history
+        self.spools: dict[tuple[str, str], Spool] = {}
+        self.boots: dict[tuple[str, str], Boot] = {}
+        self.trackers: dict[Key, Tracker] = {}
+        self.open: dict[Key, Tracker] = {}
+        """Those with gaps."""
+        self.held: dict[tuple[str, Slot], Held] = {}
+        self.newest_spool: dict[str, str] = {}
+        self.batch = Batch()
+        self.counts = Counts()
+
+    def take(self, topic: str, payload: bytes, now_ms: int, *, live: bool) -> Reply | None:
+        """Judge one message; the reply, where it is one. ``live``: published just now, not a kept copy."""
+        try:
+            envelope = read(topic, payload)
+        except Rejected as error:
+            self.counts.rejected += 1
+            self.batch.refusals.append(Refusal(now_ms, topic, str(error), payload))
+            return None
+        point, document = envelope.point, envelope.document
+        if document is None:
+            self._clear(point, envelope.name)
+            return None
+        if isinstance(document, Spooled):
+            self._spool(point, document)
+        time_ms = self._time(point, document, envelope.time_ms)
+        if isinstance(document, Spooled):
+            self._number(point, document, envelope.time_ms, time_ms, now_ms, payload)
+        elif isinstance(document, Reply):
+            return document
+        else:
+            self._hold(point, document, time_ms, now_ms, live, payload)
+        return None
+
+    def lose(self, key: Key, first: int, last: int, reason: str) -> None:
+        """``first`` to ``last`` will not come."""
+        tracker = self._tracker(key, first)
+        for gap in tracker.close(first, last):
+            self.batch.losses.append(Loss(key, gap, reason))
+            self.counts.lost += gap.documents
+        self._tend(key, tracker)
+
+    def presence(self, point: str, now_ms: int) -> Presence:
+        held = self.held
+        return presence(
+            held.get((point, "birth")), held.get((point, "status")), held.get((point, "lost")), now_ms
+        )
+
+    def _spool(self, point: str, document: Spooled) -> None:
+        known = self.spools.get((point, document.spool))
+        if known is None:
+            number = len(self.spools) + 1
+            known = self.spools[point, document.spool] = Spool(number, number)
+            self.batch.spools.add((point, document.spool))
+            self.newest_spool[point] = document.spool
+        boot = self._boot(point, document.boot)
+        if boot.spool_order < known.order:
+            boot.spool_order = known.order
+            self.batch.boots.add((point, document.boot))
+
+    def _boot(self, point: str, boot: str) -> Boot:
+        return self.boots.setdefault((point, boot), Boot())
+
+    def _time(self, point: str, document: Document, time_ms: int) -> int | None:
+        synced = document.clock == "synced"
+        boot = self._boot(point, document.boot)
+        if synced and boot.offset_ms is None:
+            boot.offset_ms = times.offset_ms(time_ms, document.mono_ms)
+            self.batch.boots.add((point, document.boot))
+            self.batch.corrected.add((point, document.boot))
+            for slot in SLOTS:
+                held = self.held.get((point, slot))
+                if held is not None and held.boot == document.boot and held.time_ms is None:
+                    corrected_ms = held.mono_ms + boot.offset_ms
+                    self.held[point, slot] = msgspec.structs.replace(held, time_ms=corrected_ms)
+        return times.corrected_ms(time_ms, document.mono_ms, synced=synced, offset=boot.offset_ms)
+
+    def _number(
+        self,
+        point: str,
+        document: Spooled,
+        time_ms: int,
+        corrected_ms: int | None,
+        now_ms: int,
+        payload: bytes,
+    ) -> None:
+        event = document if isinstance(document, Event) else None
+        key = Key(point, document.spool, "telemetry" if event is None else "event")
+        tracker = self._tracker(key, document.seq)
+        late = document.seq < tracker.top
+        if not tracker.take(document.seq):
+            self.counts.duplicates += 1
+            return
+        self.counts.documents += 1
+        self.counts.late += late
+        self.batch.rows.append(
+            Row(
+                key=key,
+                seq=document.seq,
+                session=document.session,
+                boot=document.boot,
+                mono_ms=document.mono_ms,
+                clock=document.clock,
+                time_ms=time_ms,
+                time_corrected_ms=corrected_ms,
+                arrived_ms=now_ms,
+                kind=None if event is None else event.kind,
+                payload=payload,
+            )
+        )
+        self._tend(key, tracker)
+        if event is not None and event.kind == "dropped":
+            self._dropped(key, event.data)
+        elif event is not None and event.kind == "spool_replaced":
+            self._replaced(key, event.data)
+
+    def _dropped(self, key: Key, data: Any) -> None:
+        try:
+            told = msgspec.convert(data, Dropped)
+        except msgspec.ValidationError:
+            return  # the event is kept as it came; whoever reads it sees what it says
+        spool = told.spool or key.spool
+        # Of a spool that we have nothing of nothing is missed; which of a range with less than all of its
+        # numbers are gone only the point can tell: its answer to `resend` does.
+        known = (key.point, spool) in self.spools and 1 <= told.first <= told.last <= LARGEST
+        if known and told.count in (None, told.last - told.first + 1):
+            self.lose(Key(key.point, spool, told.stream), told.first, told.last, told.reason or "dropped")
+
+    def _replaced(self, key: Key, data: Any) -> None:
+        """The spools of a point are ordered by when they were first seen, unless it says otherwise."""
+        try:
+            before = msgspec.convert(data, Replaced).previous
+        except msgspec.ValidationError:
+            return
+        spool = self.spools[key.point, key.spool]
+        if before is None or spool.replaces is not None:
+            return
+        spool.replaces = before
+        self.batch.spools.add((key.point, key.spool))
+        old = self.spools.get((key.point, before))
+        if old is not None and old.order > spool.order:
+            old.order, spool.order = spool.order, old.order
+            self.batch.spools.add((key.point, before))
+            self.newest_spool[key.point] = key.spool
+
+    def _hold(
+        self, point: str, document: Document, time_ms: int | None, now_ms: int, live: bool, payload: bytes
+    ) -> None:
+        says = _says(document)
+        slot: Slot = says[0]
+        new = Held(
+            boot=document.boot,
+            session=document.session,
+            mono_ms=document.mono_ms,
+            connection=document.connection,
+            valid_s=document.valid_s if isinstance(document, Lasting) else 0,
+            time_ms=time_ms,
+            arrived_ms=now_ms,
+            live=live,
+            says=says[1],
+            nonce=document.nonce if isinstance(document, Status) else None,
+        )
+        held = self.held.get((point, slot))
+        spools = [self._boot(point, entry.boot).spool_order for entry in (new, held) if entry is not None]
+        if supersedes(new, held, spools[0], spools[-1]):
+            self.held[point, slot] = new
+            self.batch.held[point, slot] = (new, payload)
+
+    def _clear(self, point: str, name: str) -> None:
+        """A kit that is retired takes its retained documents with it; what it reported stays."""
+        for slot in SLOTS:
+            if slot == name or (slot, name) == ("lost", "status"):
+                self.held.pop((point, slot), None)
+                self.batch.held[point, slot] = None
+
+    def _tracker(self, key: Key, first: int) -> Tracker:
+        tracker = self.trackers.get(key)
+        if tracker is None:
+            tracker = self.trackers[key] = Tracker(max(1, first - self._history))
+        return tracker
+
+    def _tend(self, key: Key, tracker: Tracker) -> None:
+        self.batch.trackers.add(key)
+        if tracker.whole:
+            self.open.pop(key, None)
+        else:
+            self.open.setdefault(key, tracker)
+
+
+def _says(document: Document) -> tuple[Slot, str]:
+    """Where a retained document is held, and what it says in a word."""
+    match document:
+        case Birth():
+            return "birth", document.commands
+        case Status():
+            return ("lost" if document.status == "lost" else "status"), document.status
+        case Health():
+            return "health", document.readiness
+        case Selftest():
+            return "selftest", document.result
+        case _:
+            raise TypeError(f"{type(document).__name__} is not retained")

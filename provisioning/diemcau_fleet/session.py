@@ -1,0 +1,171 @@
+"""The collector's MQTT session: paho-mqtt in the caller's own thread, acknowledged by hand.
+
+The session outlives the connection (:data:`EXPIRY_S`), so the broker keeps what comes while the collector is
+away, and sends again what was not acknowledged. One client object a connection, as on the kits.
+
+Stored copies and live messages of retained topics are told apart by the retain flag, so the subscriptions do
+*not* ask for Retain As Published: with it a live ``health`` bears the flag too, and nothing would tell them.
+
+Raises :mod:`diemcau_agent.mqtt`'s LineDown and Refused while connecting, ConnectionLost later.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from diemcau_agent.address import Address, Tls
+from diemcau_agent.mqtt import ConnectionLost, LineDown, Message, Refused
+
+EXPIRY_S = 24 * 3600
+RECEIVE_MAXIMUM = 512
+KEEPALIVE_S = 20
+CONNECT_S = 10.0
+PACKET_LIMIT_BYTES = 256 * 1024
+BATCH_S = 0.1
+"""How long messages that keep coming are gathered before they are committed."""
+QUIET_S = 0.01
+"""A pause so long ends the gathering."""
+
+
+class Session:
+    """Opened by :meth:`open`, ended by :meth:`close`. One thread only."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._came: list[Message] = []
+        self._refusal: str | None = None
+        self._connected = False
+        self._granted = False
+        self._lost: str | None = None
+        self.caught_up = False
+        """What was kept for the session while it was away has been received: what comes now is live."""
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_subscribe = self._on_subscribe
+        client.on_message = self._on_message
+
+    @classmethod
+    def open(cls, address: Address, *, client_id: str, tls: Tls, filters: Sequence[str]) -> Session:
+        """Connect and subscribe, QoS 1; within some 20 s. Raises LineDown or Refused."""
+        client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=client_id,
+            protocol=MQTTProtocolVersion.MQTTv5,
+            transport="websockets" if address.scheme == "wss" else "tcp",
+            manual_ack=True,
+        )
+        client.connect_timeout = CONNECT_S
+        if address.scheme == "wss":
+            client.ws_set_options(path=address.path)
+        properties = Properties(PacketTypes.CONNECT)
+        properties.SessionExpiryInterval = EXPIRY_S
+        properties.ReceiveMaximum = RECEIVE_MAXIMUM
+        properties.MaximumPacketSize = PACKET_LIMIT_BYTES
+        session = cls(client)
+        where = f"{address.host}:{address.port}"
+        try:
+            if address.scheme != "mqtt":
+                client.tls_set_context(tls.context())  # pyright: ignore[reportUnknownMemberType]
+            client.connect(address.host, address.port, KEEPALIVE_S, clean_start=False, properties=properties)
+            sock: Any = client.socket()
+            if isinstance(sock, socket.socket):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            session._await("_connected", "CONNACK")
+            client.subscribe([(name, SubscribeOptions(qos=1)) for name in filters])
+            session._await("_granted", "SUBACK")
+        except (OSError, ValueError, ConnectionLost) as error:  # TLS and names: OSError; wss: ValueError
+            session._drop()
+            if session._refusal is not None:
+                raise Refused(f"{where}: {session._refusal}") from None
+            raise LineDown(f"{where}: {error}") from None
+        return session
+
+    def receive(self, wait_s: float) -> list[Message]:
+        """What has come: after at most ``wait_s`` for the first, as many as came in one go.
+
+        At most :data:`RECEIVE_MAXIMUM`: the broker sends no more before something is acknowledged.
+        """
+        until = time.monotonic() + wait_s
+        while len(self._came) < RECEIVE_MAXIMUM and (left := until - time.monotonic()) > 0:
+            before = len(self._came)
+            self._turn(min(left, QUIET_S) if before else left)
+            if not before and self._came:
+                until = time.monotonic() + BATCH_S
+            elif before == len(self._came):
+                self.caught_up = True
+                break
+        came, self._came = self._came, []
+        return came
+
+    def acknowledge(self, messages: Sequence[Message]) -> None:
+        """PUBACK: they are where they cannot be lost."""
+        for message in messages:
+            self._client.ack(message.mid, message.qos)
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        """QoS 1; whoever asks something waits for the answer, not for PUBACK."""
+        self._client.publish(topic, payload, qos=1)
+
+    def close(self) -> None:
+        """DISCONNECT; the broker keeps the session."""
+        self._client.disconnect()
+        self._drop()
+
+    def _await(self, flag: str, what: str) -> None:
+        end = time.monotonic() + CONNECT_S
+        while not getattr(self, flag):
+            left = end - time.monotonic()
+            if left <= 0:
+                raise ConnectionLost(f"no {what} within {CONNECT_S:.0f} s")
+            self._turn(left)
+
+    def _turn(self, timeout_s: float) -> None:
+        """Wait at most so long, then read, write and keep alive what there is."""
+        code = self._client.loop(timeout_s)
+        if self._lost is None and code != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            self._lost = code.name
+        if self._refusal is not None or self._lost is not None:
+            raise ConnectionLost(self._refusal or self._lost)
+
+    def _drop(self) -> None:
+        sock: Any = self._client.socket()
+        if sock is not None:
+            sock.close()
+
+    def _on_connect(
+        self, client: Client, userdata: Any, flags: ConnectFlags, reason: ReasonCode, properties: Any
+    ) -> None:
+        self._connected = not reason.is_failure
+        if reason.is_failure:
+            self._refusal = str(reason)
+
+    def _on_disconnect(
+        self, client: Client, userdata: Any, flags: DisconnectFlags, reason: ReasonCode, properties: Any
+    ) -> None:
+        self._lost = self._lost or str(reason)
+
+    def _on_subscribe(
+        self, client: Client, userdata: Any, mid: int, reasons: list[ReasonCode], properties: Any
+    ) -> None:
+        refused = [str(reason) for reason in reasons if reason.is_failure]
+        self._granted = not refused
+        if refused:
+            self._refusal = f"subscribe refused: {refused}"
+
+    def _on_message(self, client: Client, userdata: Any, message: MQTTMessage) -> None:
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            client.ack(message.mid, message.qos)  # no topic of ours
+            return
+        self._came.append(Message(topic, bytes(message.payload), message.retain, message.mid, message.qos))
