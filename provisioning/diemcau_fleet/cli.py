@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from diemcau_agent.exits import OK
 
@@ -30,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
     whole.add_argument("--version", action="version", version=f"diemcau-fleet {version}")
     commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_reflector(commands.add_parser("reflector", help="answer the kits' STAMP packets (RFC 8762)"))
+    _add_collect(commands.add_parser("collect", help="store what every point reports, exactly once"))
     return whole
 
 
@@ -71,14 +73,74 @@ def _add_reflector(reflector: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_collect(collect: argparse.ArgumentParser) -> None:
+    from .collector.gaps import HISTORY
+
+    collect.description = (
+        "Stores what every point reports in SQLite, exactly once, until SIGTERM or SIGINT; finds what was "
+        "lost on the way and has it sent again. Says on stdout, now and then, what it has."
+    )
+    collect.add_argument("--db", type=Path, required=True, metavar="FILE", help="made where it is not there")
+    what = collect.add_mutually_exclusive_group(required=True)
+    what.add_argument("--broker", type=_address, metavar="URL", help="such as mqtts://broker.example:8883")
+    what.add_argument("--status", action="store_true", help="print every room as FILE knows it, and leave")
+    collect.add_argument("--ca-file", metavar="FILE", help="whose certificate the broker has")
+    collect.add_argument("--cert-file", metavar="FILE", help="our own certificate")
+    collect.add_argument("--key-file", metavar="FILE", help="and its key")
+    collect.add_argument(
+        "--iss",
+        type=_id,
+        default="collector",
+        metavar="ID",
+        help="id of its key and client; default: %(default)s",
+    )
+    collect.add_argument(
+        "--unsigned", action="store_true", help="ask with commands that only a simulated kit believes"
+    )
+    collect.add_argument(
+        "--history",
+        type=_number(0, 10_000_000),
+        default=HISTORY,
+        metavar="N",
+        help="documents before the first one seen of a spool that are asked for; default: %(default)s",
+    )
+    collect.add_argument(
+        "--stats-s",
+        type=_seconds,
+        default=60.0,
+        metavar="SECONDS",
+        help="between lines; default: %(default)s",
+    )
+
+
 def _listen(text: str) -> object:
-    """argparse names the option and shows this message, as of the two that follow."""
+    """argparse names the option and shows this message, as of those that follow."""
     from .reflector.sockets import Listen, ListenError
 
     try:
         return Listen.parse(text)
     except ListenError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _address(text: str) -> object:
+    from diemcau_agent.address import Address
+
+    try:
+        address = Address.parse(text)
+    except (KeyError, ValueError):
+        address = None
+    if address is None or not address.host:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected mqtt://, mqtts:// or wss:// and a host")
+    return address
+
+
+def _id(text: str) -> str:
+    from diemcau_agent.topics import ID_PATTERN, is_id
+
+    if not is_id(text):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected {ID_PATTERN}")
+    return text
 
 
 def _number(least: int, most: int) -> Callable[[str], int]:
@@ -114,6 +176,27 @@ def _reflector(arguments: argparse.Namespace) -> int:
     )
 
 
+def _collect(arguments: argparse.Namespace) -> int:
+    from diemcau_agent.address import Tls
+
+    from .collector import command
+
+    if arguments.status:
+        return command.status(arguments.db)
+    return command.collect(
+        command.Options(
+            db=arguments.db,
+            address=arguments.broker,
+            tls=Tls(arguments.ca_file, arguments.cert_file, arguments.key_file),
+            iss=arguments.iss,
+            unsigned=arguments.unsigned,
+            history=arguments.history,
+            stats_s=arguments.stats_s,
+        )
+    )
+
+
 _COMMANDS = {
+    "collect": _collect,
     "reflector": _reflector,
 }

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from diemcau_fleet.batch import Row
-from diemcau_fleet.gaps import Key
-from diemcau_fleet.ledger import Ledger
+from diemcau_fleet.collector.batch import Row
+from diemcau_fleet.collector.gaps import Key
+from diemcau_fleet.collector.ledger import Ledger
 from point_documents import MONO_S, OTHER_SPOOL, SPOOL, WALL_S, message
 
 NOW_MS = WALL_S * 1000
@@ -79,7 +79,9 @@ def test_what_a_point_says_it_dropped_is_lost_and_not_a_gap(ledger: Ledger) -> N
     data = {"stream": "telemetry", "from": 2, "to": 4, "count": 3, "reason": "full"}
     take(ledger, "event", kind="dropped", data=data)
     assert not ledger.open
-    assert [(loss.key, loss.range, loss.reason) for loss in ledger.batch.losses] == [(TELEMETRY, (2, 4), "full")]
+    assert [(loss.key, loss.range, loss.reason) for loss in ledger.batch.losses] == [
+        (TELEMETRY, (2, 4), "full")
+    ]
     assert ledger.counts.lost == 3
 
 
@@ -124,7 +126,7 @@ def test_times_before_the_clock_was_set_are_corrected_once_it_is(ledger: Ledger)
     take(ledger, "event", seq=1, **unsynced(mono_s=10))
     assert row(ledger, 1).time_corrected_ms is None
     take(ledger, "health", mono_s=MONO_S)  # any document of the boot will do
-    assert ledger.batch.corrected == {("xp-0417", "boot-1")}
+    assert ledger.batch.corrected == {("xp-0417", "boot-1"): (WALL_S - MONO_S) * 1000}
     take(ledger, "event", seq=2, **unsynced(mono_s=20))
     assert row(ledger, 2).time_corrected_ms == (WALL_S - MONO_S + 20) * 1000
     assert row(ledger, 2).time_ms == 1_000_000  # what the kit said stays
@@ -185,9 +187,7 @@ def test_a_retired_kit_leaves_no_presence_behind(ledger: Ledger) -> None:
 
 def test_a_reply_is_handed_on_and_its_time_counts(ledger: Ledger) -> None:
     take(ledger, "event", **unsynced(mono_s=1))
-    reply = ledger.take(
-        "diemcau/v1/point/xp-0417/reply/op-1", message("reply")[1], NOW_MS, live=True
-    )
+    reply = ledger.take("diemcau/v1/point/xp-0417/reply/op-1", message("reply")[1], NOW_MS, live=True)
     assert reply is not None
     assert reply.id == "no-such-command"
-    assert ledger.batch.corrected == {("xp-0417", "boot-1")}
+    assert ledger.batch.corrected == {("xp-0417", "boot-1"): (WALL_S - MONO_S) * 1000}

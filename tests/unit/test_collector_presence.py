@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from diemcau_fleet.presence import AHEAD_MS, Held, age_ms, holds, presence, shown, supersedes
+from diemcau_fleet.collector.presence import AHEAD_MS, Held, age_ms, holds, presence, shown, supersedes
 
 NOW_MS = 1_795_332_600_000
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diemcau_agent.topics import point
-from diemcau_fleet.ledger import Ledger
-from diemcau_fleet.reading import LIMIT_BYTES, Rejected, read
+from diemcau_fleet.collector.ledger import Ledger
+from diemcau_fleet.collector.reading import LIMIT_BYTES, Rejected, read
 from point_documents import WALL_S, document, message
 
 KINDS = ["birth", "status", "health", "selftest", "event", "telemetry", "reply"]
@@ -35,7 +35,10 @@ def test_every_document_of_the_wire_is_read(kind: str) -> None:
     assert envelope.document is not None
 
 
-@given(topic=st.text(max_size=40) | st.sampled_from([point("xp-0417", name) for name in NAMES]), payload=st.binary())
+@given(
+    topic=st.text(max_size=40) | st.sampled_from([point("xp-0417", name) for name in NAMES]),
+    payload=st.binary(),
+)
 def test_arbitrary_bytes_are_refused(topic: str, payload: bytes) -> None:
     if payload:
         with pytest.raises(Rejected):
@@ -43,7 +46,9 @@ def test_arbitrary_bytes_are_refused(topic: str, payload: bytes) -> None:
 
 
 @given(kind=st.sampled_from(KINDS), data=st.data())
-def test_a_document_with_any_field_changed_or_gone_is_taken_or_refused(kind: str, data: st.DataObject) -> None:
+def test_a_document_with_any_field_changed_or_gone_is_taken_or_refused(
+    kind: str, data: st.DataObject
+) -> None:
     body = document(kind)
     field = data.draw(st.sampled_from([*body, "new"]))
     if data.draw(st.booleans()):
@@ -76,7 +81,9 @@ def test_a_document_with_any_field_changed_or_gone_is_taken_or_refused(kind: str
         ({"data": "x" * LIMIT_BYTES}, f"expected at most {LIMIT_BYTES}"),
     ],
 )
-def test_a_refusal_names_the_field_what_it_got_and_what_it_expects(changed: dict[str, Any], says: str) -> None:
+def test_a_refusal_names_the_field_what_it_got_and_what_it_expects(
+    changed: dict[str, Any], says: str
+) -> None:
     with pytest.raises(Rejected, match=says):
         read(*message("event", **changed))
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diemcau_agent.clock import rfc3339
-from diemcau_fleet import times
+from diemcau_fleet.collector import times
 
 MS = st.integers(0, 2**41)
 

@@ -10,6 +10,10 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+HISTORY = 10_000
+"""Documents before the first one seen of a spool that are missed: a week of telemetry, one a minute."""
+RANGES_LIMIT = 16_384
+"""Ranges of a stream, more than a spool has documents in pieces: beyond, somebody makes numbers up."""
 SETTLE_S = 5.0
 """A bridge may bring documents out of order: a gap is one only when it is at least so old."""
 
@@ -110,6 +114,11 @@ class Tracker:
         self.changed.update(self.have.add(seq, seq))
         return True
 
+    def bears(self, seq: int) -> bool:
+        """Whether ``seq`` can be taken without more than :data:`RANGES_LIMIT` ranges."""
+        have = self.have
+        return len(have) < RANGES_LIMIT or any(number in have for number in (seq - 1, seq, seq + 1))
+
     def close(self, first: int, last: int) -> list[Range]:
         """``first`` to ``last`` will not come; those of them that were missing until now."""
         closed = [gap for hole in self.have.missing(first, last) for gap in self.lost.missing(*hole)]
@@ -132,9 +141,9 @@ class Tracker:
         for hole in self.have.missing(self.floor, self.top if upto is None else upto):
             yield from self.lost.missing(*hole)
 
-    def settled_gaps(self, now_s: float) -> list[Range]:
+    def settled_gaps(self, now_s: float) -> Iterator[Range]:
         """The gaps that are at least :data:`SETTLE_S` old, as far as calls of this can tell."""
         if self._known_s is None or now_s - self._known_s >= SETTLE_S:
             self._settled = 0 if self._known_s is None else self._known
             self._known, self._known_s = self.top, now_s
-        return list(self.gaps(self._settled))
+        return self.gaps(self._settled)

@@ -2,7 +2,7 @@
 
 A batch is one transaction, on disk (``synchronous=FULL``) before any of it is acknowledged to the broker.
 
-Raises :mod:`diemcau_agent.database`'s Full, Locked and Corrupt, which name the file.
+Raises :mod:`diemcau_agent.database`'s Full, Locked, Corrupt and CardFailed, which name the file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import msgspec
 from diemcau_agent.database import Corrupt, Locked, transaction
 
 from .batch import Batch, Boot, Spool
-from .ledger import HISTORY, Ledger
+from .gaps import HISTORY
+from .ledger import Ledger
 from .records import HELD_COLUMNS, LOCK_WAIT_S, Records, told
 from .schema import SCHEMA
 
@@ -37,7 +38,7 @@ class Store(Records):
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open or create. Raises Locked, Corrupt."""
+        """Open or create. Raises Locked, Corrupt, CardFailed."""
         with told(path):
             lock = _only_writer(path)
             try:
@@ -62,16 +63,17 @@ class Store(Records):
     def ledger(self, history: int = HISTORY) -> Ledger:
         """What was known when the last batch was written."""
         ledger = Ledger(history)
+        ledger.held = {(point, slot): held for point, slot, held, _ in self._held()}
+        ledger.trackers = self._trackers(None)
         with told(self.path):
             spools = "SELECT id, point, uuid, place, replaces FROM spool ORDER BY place"
             for number, point, uuid, place, replaces in self._db.execute(spools):
-                ledger.spools[point, uuid] = Spool(number, place, replaces)
-                ledger.newest_spool[point] = uuid
-            for point, boot, offset_ms, place in self._db.execute("SELECT * FROM boot"):
-                ledger.boots[point, boot] = Boot(offset_ms, place)
-        ledger.trackers = self._trackers(None)
+                ledger.add_spool(point, uuid, Spool(number, place, replaces))
+            boots = """SELECT boot.point, boot, offset_ms, uuid FROM boot
+                       LEFT JOIN spool ON boot.spool = spool.id ORDER BY boot.id"""
+            for point, boot, offset_ms, uuid in self._db.execute(boots):
+                ledger.add_boot(point, boot, Boot(offset_ms, uuid))
         ledger.open = {key: tracker for key, tracker in ledger.trackers.items() if not tracker.whole}
-        ledger.held = {(point, slot): held for point, slot, held, _ in self._held()}
         return ledger
 
     def write(self, ledger: Ledger) -> None:
@@ -81,10 +83,11 @@ class Store(Records):
             return
         with told(self.path), transaction(self._db):
             self._write_spools(ledger, batch)
+            self._write_boots(ledger, batch)
             self._write_documents(ledger, batch)
             self._write_trackers(ledger, batch)
             self._write_held(batch)
-            self._write_times(ledger, batch)
+            self._correct(batch)
             self._write_refusals(batch)
         ledger.batch = Batch()
         for key in batch.trackers:
@@ -98,15 +101,40 @@ class Store(Records):
                 (spool.id, point, uuid, spool.order, spool.replaces),
             )
 
-    def _write_documents(self, ledger: Ledger, batch: Batch) -> None:
+    def _write_boots(self, ledger: Ledger, batch: Batch) -> None:
+        """What the ledger has forgotten of a boot stays."""
         self._db.executemany(
-            "INSERT INTO document VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            """INSERT INTO boot (point, boot, offset_ms, spool) VALUES (?, ?, ?, ?)
+               ON CONFLICT (point, boot) DO UPDATE SET
+                   offset_ms = coalesce(excluded.offset_ms, offset_ms),
+                   spool = coalesce(excluded.spool, spool)""",
             (
                 (
-                    ledger.spools[row.key.point, row.key.spool].id,
-                    row.key.stream,
-                    *msgspec.structs.astuple(row)[1:],
+                    point,
+                    uuid,
+                    boot.offset_ms,
+                    None if boot.spool is None else ledger.spools[point, boot.spool].id,
                 )
+                for (point, uuid), boot in batch.boots.items()
+            ),
+        )
+
+    def _write_documents(self, ledger: Ledger, batch: Batch) -> None:
+        """A boot that the ledger has forgotten has its offset here."""
+        self._db.executemany(
+            """INSERT INTO document VALUES (
+                   :spool, :stream, :seq, :session, :boot, :mono_ms, :clock, :time_ms,
+                   coalesce(:time_corrected_ms, :mono_ms +
+                       (SELECT offset_ms FROM boot WHERE point = :point AND boot = :boot)),
+                   :arrived_ms, :kind, :payload)""",
+            (
+                msgspec.structs.asdict(row)
+                | {
+                    "point": row.key.point,
+                    "spool": ledger.spools[row.key.point, row.key.spool].id,
+                    "stream": row.key.stream,
+                    "key": None,
+                }
                 for row in batch.rows
             ),
         )
@@ -142,16 +170,9 @@ class Store(Records):
                     (point, slot, *msgspec.structs.astuple(held), payload),
                 )
 
-    def _write_times(self, ledger: Ledger, batch: Batch) -> None:
+    def _correct(self, batch: Batch) -> None:
         """After the documents: those of this batch may have come before their boot's true time."""
-        for point, boot in batch.boots:
-            known = ledger.boots[point, boot]
-            self._db.execute(
-                "INSERT OR REPLACE INTO boot VALUES (?, ?, ?, ?)",
-                (point, boot, known.offset_ms, known.spool_order),
-            )
-        for point, boot in batch.corrected:
-            offset_ms = ledger.boots[point, boot].offset_ms
+        for (point, boot), offset_ms in batch.corrected.items():
             self._db.execute(
                 """UPDATE document SET time_corrected_ms = mono_ms + ?
                    WHERE boot = ? AND time_corrected_ms IS NULL
@@ -179,7 +200,7 @@ class Store(Records):
     def _prepare(self) -> None:
         version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
         if version > len(SCHEMA):
-            raise Corrupt(f"{self.path}: got schema {version}, expected {len(SCHEMA)} at most")
+            raise Corrupt(f"got schema {version}, expected {len(SCHEMA)} at most")
         for pragma in ("journal_mode = WAL", "synchronous = FULL", f"cache_size = -{_CACHE_KIB}"):
             self._db.execute(f"PRAGMA {pragma}")
         for number, script in enumerate(SCHEMA[version:], version + 1):
@@ -193,5 +214,5 @@ def _only_writer(path: Path) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
-        raise Locked(f"{path}: another collector writes it") from None
+        raise Locked("another collector writes it") from None
     return lock

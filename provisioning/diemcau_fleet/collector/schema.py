@@ -35,11 +35,12 @@ SCHEMA: tuple[str, ...] = (
         spool INTEGER NOT NULL, stream TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
         reason TEXT NOT NULL, PRIMARY KEY (spool, stream, first)
     ) WITHOUT ROWID;
-    -- offset_ms: from a boot's monotonic clock to wall time. place: of the newest spool seen in it.
+    -- Each boot of a point, oldest first. offset_ms: from its monotonic clock to wall time, NULL until known;
+    -- spool: the newest seen in it.
     CREATE TABLE boot (
-        point TEXT NOT NULL, boot TEXT NOT NULL, offset_ms INTEGER, place INTEGER NOT NULL,
-        PRIMARY KEY (point, boot)
-    ) WITHOUT ROWID;
+        id INTEGER PRIMARY KEY, point TEXT NOT NULL, boot TEXT NOT NULL, offset_ms INTEGER,
+        spool INTEGER REFERENCES spool, UNIQUE (point, boot)
+    );
     -- The newest retained document of each kind ("lost": the newest Will).
     CREATE TABLE held (
         point TEXT NOT NULL, slot TEXT NOT NULL, boot TEXT NOT NULL, session INTEGER NOT NULL,

@@ -18,11 +18,11 @@ class Spool(msgspec.Struct):
 
 
 class Boot(msgspec.Struct):
-    """``offset_ms``: from the boot's monotonic clock to wall time, once known. ``spool_order``: of the newest
-    spool that was seen in it; 0 where none was yet."""
+    """``offset_ms``: from the boot's monotonic clock to wall time, once known. ``spool``: the newest that was
+    seen in it, once one was."""
 
     offset_ms: int | None = None
-    spool_order: int = 0
+    spool: str | None = None
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -63,8 +63,8 @@ class Batch(msgspec.Struct):
     spools: set[tuple[str, str]] = set()
     trackers: set[Key] = set()
     losses: list[Loss] = []
-    boots: set[tuple[str, str]] = set()
-    corrected: set[tuple[str, str]] = set()
+    boots: dict[tuple[str, str], Boot] = {}
+    corrected: dict[tuple[str, str], int] = {}
     """Boots whose offset became known: what waits for it is corrected."""
     held: dict[tuple[str, Slot], tuple[Held, bytes] | None] = {}
     refusals: list[Refusal] = []

@@ -35,6 +35,8 @@ BATCH_S = 0.1
 """How long messages that keep coming are gathered before they are committed."""
 QUIET_S = 0.01
 """A pause so long ends the gathering."""
+CAUGHT_UP_S = 1.0
+"""A pause sooner after connecting says nothing yet: what was kept may be on its way."""
 
 
 class Session:
@@ -48,7 +50,9 @@ class Session:
         self._granted = False
         self._lost: str | None = None
         self.caught_up = False
-        """What was kept for the session while it was away has been received: what comes now is live."""
+        """What was kept for the session while it was away has been received, as far as a pause tells: what
+        comes now is live."""
+        self._opened_s = time.monotonic()
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
@@ -97,12 +101,14 @@ class Session:
         """
         until = time.monotonic() + wait_s
         while len(self._came) < RECEIVE_MAXIMUM and (left := until - time.monotonic()) > 0:
-            before = len(self._came)
-            self._turn(min(left, QUIET_S) if before else left)
-            if not before and self._came:
-                until = time.monotonic() + BATCH_S
-            elif before == len(self._came):
-                self.caught_up = True
+            before, began_s = len(self._came), time.monotonic()
+            pause_s = min(left, QUIET_S) if before else left
+            self._turn(pause_s)
+            now_s = time.monotonic()
+            if len(self._came) > before:
+                until = until if before else now_s + BATCH_S
+            elif now_s - began_s >= pause_s:  # else it was no message that came
+                self.caught_up |= pause_s >= QUIET_S and now_s - self._opened_s >= CAUGHT_UP_S
                 break
         came, self._came = self._came, []
         return came

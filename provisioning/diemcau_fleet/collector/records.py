@@ -1,8 +1,8 @@
 """What the collector has stored, to be read beside it (write-ahead log): documents, gaps, losses, rooms.
 
-The tables are described in :mod:`diemcau_fleet.schema`.
+The tables are described in :mod:`diemcau_fleet.collector.schema`.
 
-Raises :mod:`diemcau_agent.database`'s DatabaseError (Full, Locked, Corrupt), which names the file.
+Raises :mod:`diemcau_agent.database`'s Full, Locked, Corrupt and CardFailed, which name the file.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any, Self
 
 import msgspec
 
-from diemcau_agent.database import Corrupt, DatabaseError, Full, Locked
+from diemcau_agent import database
+from diemcau_agent.database import CardFailed, Corrupt, DatabaseError
 from diemcau_agent.model import Readiness
 
 from .batch import Loss, Row
@@ -53,13 +54,13 @@ class Records:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Raises Locked, Corrupt."""
+        """Raises Locked, Corrupt, CardFailed."""
         with told(path):
             records = cls(path, sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", LOCK_WAIT_S, uri=True))
             try:
                 version = int(records._db.execute("PRAGMA user_version").fetchone()[0])
                 if version != len(SCHEMA):
-                    raise Corrupt(f"{path}: got schema {version}, expected {len(SCHEMA)}")
+                    raise Corrupt(f"got schema {version}, expected {len(SCHEMA)}")
             except BaseException:
                 records.close()
                 raise
@@ -126,7 +127,7 @@ class Records:
         return rooms
 
     def count(self, table: str) -> int:
-        """How many rows a table of :mod:`diemcau_fleet.schema` has."""
+        """How many rows a table of :mod:`diemcau_fleet.collector.schema` has."""
         with told(self.path):
             return self._db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
 
@@ -156,15 +157,11 @@ class Records:
 
 @contextmanager
 def told(path: Path) -> Generator[None]:
-    """SQLite's errors as ours, with the file's name."""
+    """SQLite's and the system's errors as ours, with the file's name."""
     try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code == sqlite3.SQLITE_FULL:
-            raise Full(f"{path}: no room: {error}") from error
-        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            raise Locked(f"{path}: {error}") from error
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            raise Corrupt(f"{path}: {error}") from error
-        raise DatabaseError(f"{path}: {error}") from error
+        with database.told():
+            yield
+    except DatabaseError as error:
+        raise type(error)(f"{path}: {error}") from error
+    except OSError as error:
+        raise CardFailed(f"{path}: {error}") from error

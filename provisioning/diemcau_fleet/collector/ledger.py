@@ -7,6 +7,7 @@ disk and is thrown away with its process.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -15,12 +16,14 @@ from diemcau_agent.model import Document, Lasting, Reply, Spooled, Status
 
 from . import times
 from .batch import Batch, Boot, Counts, Loss, Refusal, Row, Spool
-from .gaps import Key, Tracker
+from .gaps import HISTORY, RANGES_LIMIT, Key, Tracker
 from .presence import SLOTS, Held, Presence, Slot, presence, supersedes
 from .reading import LARGEST, Birth, Dropped, Event, Health, Rejected, Replaced, Selftest, read
 
-HISTORY = 10_000
-"""Documents before the first one seen of a spool that are asked for: a week of telemetry, one a minute."""
+SPOOLS_LIMIT = 1000
+"""Of a point. A card that breaks at each start makes one a day; beyond, somebody makes them up."""
+BOOTS_LIMIT = 16
+"""Of a point, that are kept in mind; the store knows all."""
 
 
 class Ledger:
@@ -29,12 +32,14 @@ class Ledger:
     def __init__(self, history: int = HISTORY) -> None:
         self._history = history
         self.spools: dict[tuple[str, str], Spool] = {}
-        self.boots: dict[tuple[str, str], Boot] = {}
+        self.boots: dict[str, dict[str, Boot]] = {}
+        """By point, the newest."""
         self.trackers: dict[Key, Tracker] = {}
         self.open: dict[Key, Tracker] = {}
         """Those with gaps."""
         self.held: dict[tuple[str, Slot], Held] = {}
         self.newest_spool: dict[str, str] = {}
+        self._spools_of: Counter[str] = Counter()
         self.batch = Batch()
         self.counts = Counts()
 
@@ -42,6 +47,8 @@ class Ledger:
         """Judge one message; the reply, where it is one. ``live``: published just now, not a kept copy."""
         try:
             envelope = read(topic, payload)
+            if isinstance(envelope.document, Spooled):
+                self._bear(envelope.point, envelope.document)
         except Rejected as error:
             self.counts.rejected += 1
             self.batch.refusals.append(Refusal(now_ms, topic, str(error), payload))
@@ -61,6 +68,21 @@ class Ledger:
             self._hold(point, document, time_ms, now_ms, live, payload)
         return None
 
+    def add_spool(self, point: str, uuid: str, spool: Spool) -> None:
+        """Newer than those that are known."""
+        self.spools[point, uuid] = spool
+        self.newest_spool[point] = uuid
+        self._spools_of[point] += 1
+
+    def add_boot(self, point: str, uuid: str, boot: Boot) -> Boot:
+        """Newer than those that are known; the oldest that no held document needs is forgotten for it."""
+        boots = self.boots.setdefault(point, {})
+        boots[uuid] = boot
+        if len(boots) > BOOTS_LIMIT:
+            needed = {held.boot for slot in SLOTS if (held := self.held.get((point, slot))) is not None}
+            del boots[next(uuid for uuid in boots if uuid not in needed)]
+        return boot
+
     def lose(self, key: Key, first: int, last: int, reason: str) -> None:
         """``first`` to ``last`` will not come."""
         tracker = self._tracker(key, first)
@@ -75,28 +97,38 @@ class Ledger:
             held.get((point, "birth")), held.get((point, "status")), held.get((point, "lost")), now_ms
         )
 
-    def _spool(self, point: str, document: Spooled) -> None:
-        known = self.spools.get((point, document.spool))
-        if known is None:
-            number = len(self.spools) + 1
-            known = self.spools[point, document.spool] = Spool(number, number)
-            self.batch.spools.add((point, document.spool))
-            self.newest_spool[point] = document.spool
-        boot = self._boot(point, document.boot)
-        if boot.spool_order < known.order:
-            boot.spool_order = known.order
-            self.batch.boots.add((point, document.boot))
+    def _bear(self, point: str, document: Spooled) -> None:
+        """Raises Rejected for what no kit sends, but would fill our memory."""
+        if (point, document.spool) not in self.spools and self._spools_of[point] >= SPOOLS_LIMIT:
+            raise Rejected(f"spool: got one more of this point, expected {SPOOLS_LIMIT} at most")
+        tracker = self.trackers.get(_key(point, document))
+        if tracker is not None and not tracker.bears(document.seq):
+            raise Rejected(f"seq: got one more gap, expected {RANGES_LIMIT} in a stream at most")
 
-    def _boot(self, point: str, boot: str) -> Boot:
-        return self.boots.setdefault((point, boot), Boot())
+    def _spool(self, point: str, document: Spooled) -> None:
+        if (point, document.spool) not in self.spools:
+            number = len(self.spools) + 1
+            self.add_spool(point, document.spool, Spool(number, number))
+            self.batch.spools.add((point, document.spool))
+        boot = self._boot(point, document.boot)
+        if boot.spool is None or self._order(point, boot) < self.spools[point, document.spool].order:
+            boot.spool = document.spool
+            self.batch.boots[point, document.boot] = boot
+
+    def _boot(self, point: str, uuid: str) -> Boot:
+        return self.boots.get(point, {}).get(uuid) or self.add_boot(point, uuid, Boot())
+
+    def _order(self, point: str, boot: Boot | None) -> int:
+        """Of the newest spool seen in it; 0 where that is not known."""
+        return 0 if boot is None or boot.spool is None else self.spools[point, boot.spool].order
 
     def _time(self, point: str, document: Document, time_ms: int) -> int | None:
         synced = document.clock == "synced"
         boot = self._boot(point, document.boot)
         if synced and boot.offset_ms is None:
             boot.offset_ms = times.offset_ms(time_ms, document.mono_ms)
-            self.batch.boots.add((point, document.boot))
-            self.batch.corrected.add((point, document.boot))
+            self.batch.boots[point, document.boot] = boot
+            self.batch.corrected[point, document.boot] = boot.offset_ms
             for slot in SLOTS:
                 held = self.held.get((point, slot))
                 if held is not None and held.boot == document.boot and held.time_ms is None:
@@ -114,7 +146,7 @@ class Ledger:
         payload: bytes,
     ) -> None:
         event = document if isinstance(document, Event) else None
-        key = Key(point, document.spool, "telemetry" if event is None else "event")
+        key = _key(point, document)
         tracker = self._tracker(key, document.seq)
         late = document.seq < tracker.top
         if not tracker.take(document.seq):
@@ -141,7 +173,7 @@ class Ledger:
         if event is not None and event.kind == "dropped":
             self._dropped(key, event.data)
         elif event is not None and event.kind == "spool_replaced":
-            self._replaced(key, event.data)
+            self._replaced(point, event)
 
     def _dropped(self, key: Key, data: Any) -> None:
         try:
@@ -151,26 +183,31 @@ class Ledger:
         spool = told.spool or key.spool
         # Of a spool that we have nothing of nothing is missed; which of a range with less than all of its
         # numbers are gone only the point can tell: its answer to `resend` does.
-        known = (key.point, spool) in self.spools and 1 <= told.first <= told.last <= LARGEST
-        if known and told.count in (None, told.last - told.first + 1):
-            self.lose(Key(key.point, spool, told.stream), told.first, told.last, told.reason or "dropped")
+        if (key.point, spool) not in self.spools or not 1 <= told.first <= told.last <= LARGEST:
+            return
+        lost = Key(key.point, spool, told.stream)
+        few = lost not in self.trackers or len(self.trackers[lost].lost) < RANGES_LIMIT
+        if few and told.count in (None, told.last - told.first + 1):
+            self.lose(lost, told.first, told.last, told.reason or "dropped")
 
-    def _replaced(self, key: Key, data: Any) -> None:
+    def _replaced(self, point: str, event: Event) -> None:
         """The spools of a point are ordered by when they were first seen, unless it says otherwise."""
         try:
-            before = msgspec.convert(data, Replaced).previous
+            before = msgspec.convert(event.data, Replaced).previous
         except msgspec.ValidationError:
             return
-        spool = self.spools[key.point, key.spool]
+        spool = self.spools[point, event.spool]
         if before is None or spool.replaces is not None:
             return
         spool.replaces = before
-        self.batch.spools.add((key.point, key.spool))
-        old = self.spools.get((key.point, before))
+        self.batch.spools.add((point, event.spool))
+        old = self.spools.get((point, before))
         if old is not None and old.order > spool.order:
             old.order, spool.order = spool.order, old.order
-            self.batch.spools.add((key.point, before))
-            self.newest_spool[key.point] = key.spool
+            self.batch.spools.add((point, before))
+            if self.newest_spool[point] == before:
+                self.newest_spool[point] = event.spool
+            self._spool(point, event)
 
     def _hold(
         self, point: str, document: Document, time_ms: int | None, now_ms: int, live: bool, payload: bytes
@@ -190,8 +227,9 @@ class Ledger:
             nonce=document.nonce if isinstance(document, Status) else None,
         )
         held = self.held.get((point, slot))
-        spools = [self._boot(point, entry.boot).spool_order for entry in (new, held) if entry is not None]
-        if supersedes(new, held, spools[0], spools[-1]):
+        boots = self.boots[point]
+        orders = [self._order(point, boots.get(entry.boot)) for entry in (new, held) if entry is not None]
+        if supersedes(new, held, orders[0], orders[-1]):
             self.held[point, slot] = new
             self.batch.held[point, slot] = (new, payload)
 
@@ -214,6 +252,10 @@ class Ledger:
             self.open.pop(key, None)
         else:
             self.open.setdefault(key, tracker)
+
+
+def _key(point: str, document: Spooled) -> Key:
+    return Key(point, document.spool, "event" if isinstance(document, Event) else "telemetry")
 
 
 def _says(document: Document) -> tuple[Slot, str]:

@@ -2,7 +2,9 @@
 
 A pass over a stream's gaps asks for each, :data:`SPAN` numbers at most a command, and waits for each answer.
 What was sent is on its way while the answer comes, so after a pass the stream rests before what is still
-missing is asked for again. What a point has not, or has sent :data:`SENT_LIMIT` times in vain, is lost.
+missing is asked for again. What a point has not is lost, and so is what it has sent, or refused for good,
+:data:`SENT_LIMIT` times. A point that is silent or busy is no reason to give up: the pauses grow, to 300 s,
+and the gap stands.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ JOIN = 20
 """So few documents between two gaps are sent twice rather than asked around."""
 SENT_LIMIT = 20
 """A line that loses every other message loses one of a million so often."""
+NEVER = frozenset({"bad_args", "not_permitted", "unknown_verb"})
+"""Refusals that asking again later does not change."""
 WAITING_LIMIT = 64
 """Commands without an answer, all points together."""
 
@@ -103,8 +107,8 @@ class Repair:
             nonce = self._nonce_of(key.point)
             if nonce is None:
                 continue
-            if course.at == 0 and (hopeless := list(_hopeless(course, gaps))):
-                steps += (Loss(key, gap, f"sent {SENT_LIMIT} times, did not come") for gap in hopeless)
+            if course.at == 0 and (hopeless := list(_hopeless(course, tracker))):
+                steps += (Loss(key, gap, f"asked for {SENT_LIMIT} times, did not come") for gap in hopeless)
                 continue
             wanted = _wanted(gaps, course.at)
             if wanted is None:
@@ -155,6 +159,8 @@ class Repair:
         replaced = ask.key.spool != self._current_spool(ask.key.point)
         if reply.code == "bad_args" and replaced:
             return [Loss(ask.key, ask.range, "the spool is gone")]
+        if reply.code in NEVER:
+            _count(self._courses.setdefault(ask.key, _Course()).sent, ask.range)
         return []
 
     def _forget(self, open_streams: Mapping[Key, Tracker], now_s: float) -> None:
@@ -178,7 +184,7 @@ class Repair:
         )
 
 
-def _wanted(gaps: list[Range], at: int) -> Range | None:
+def _wanted(gaps: Iterator[Range], at: int) -> Range | None:
     """The next range to ask for, from number ``at`` on; gaps that lie close together are one."""
     wanted: Range | None = None
     for first, last in gaps:
@@ -205,7 +211,8 @@ def _count(sent: list[Ranges], once_more: Range) -> None:
     sent[0].add(*once_more)
 
 
-def _hopeless(course: _Course, gaps: list[Range]) -> Iterator[Range]:
+def _hopeless(course: _Course, tracker: Tracker) -> Iterator[Range]:
     if len(course.sent) == SENT_LIMIT:
-        for gap in gaps:
-            yield from course.sent[-1].within(*gap)
+        for asked in course.sent[-1]:
+            for missing in tracker.have.missing(*asked):
+                yield from tracker.lost.missing(*missing)
