@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from itertools import permutations
 from typing import Any
 
 import pytest
 
+from diemcau_fleet.collector import gaps, spools
 from diemcau_fleet.collector.batch import Row
 from diemcau_fleet.collector.gaps import Key
 from diemcau_fleet.collector.ledger import Ledger
@@ -167,11 +169,68 @@ def test_a_new_spool_that_was_seen_first_is_put_behind_the_one_it_replaces(ledge
     data = {"previous": SPOOL, "reason": "corrupt", "kept": None}
     take(ledger, "event", spool=OTHER_SPOOL)
     take(ledger, "event", spool=SPOOL)
-    assert ledger.newest_spool["xp-0417"] == SPOOL
+    assert ledger.spools.newest("xp-0417") == SPOOL
     take(ledger, "event", spool=OTHER_SPOOL, seq=2, kind="spool_replaced", data=data)
-    assert ledger.newest_spool["xp-0417"] == OTHER_SPOOL
-    assert ledger.spools["xp-0417", OTHER_SPOOL].replaces == SPOOL
-    assert ledger.spools["xp-0417", SPOOL].order < ledger.spools["xp-0417", OTHER_SPOOL].order
+    assert ledger.spools.newest("xp-0417") == OTHER_SPOOL
+    assert ledger.batch.spools == {("xp-0417", SPOOL), ("xp-0417", OTHER_SPOOL)}
+
+
+@pytest.mark.parametrize("order", [*permutations(range(4))])
+def test_spools_are_in_the_points_own_order_however_they_come(ledger: Ledger, order: tuple[int, ...]) -> None:
+    for number in order:
+        data = {"previous": f"spool-{number - 1}", "reason": "corrupt", "kept": None}
+        take(ledger, "event", spool=f"spool-{number}", kind="spool_replaced", data=data)
+    spools = ledger.spools.of("xp-0417")
+    assert sorted(spools, key=lambda uuid: spools[uuid].order) == [f"spool-{number}" for number in range(4)]
+
+
+def test_spools_that_replace_each_other_in_a_circle_do_no_harm(ledger: Ledger) -> None:
+    for spool, before in ((SPOOL, OTHER_SPOOL), (OTHER_SPOOL, SPOOL), ("alone", "alone")):
+        take(ledger, "event", spool=spool, kind="spool_replaced", data={"previous": before})
+    assert ledger.spools.newest("xp-0417") == "alone"
+
+
+def test_a_new_cards_health_counts_though_its_spool_was_seen_before_the_old_one(ledger: Ledger) -> None:
+    take(ledger, "event", spool=OTHER_SPOOL, session=1, boot="boot-2", mono_s=5, seq=2)
+    take(ledger, "event", session=500)
+    take(ledger, "health", session=500, readiness="ready")
+    data = {"previous": SPOOL}
+    new = message("event", spool=OTHER_SPOOL, session=1, boot="boot-2", kind="spool_replaced", data=data)
+    ledger.take(*new, NOW_MS, live=True)
+    take(ledger, "health", session=1, boot="boot-2", mono_s=6, readiness="not_ready")
+    assert ledger.held["xp-0417", "health"].says == "not_ready"
+
+
+def test_made_up_spools_are_refused_beyond_a_bound_and_the_known_ones_go_on(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spools, "LIMIT", 3)
+    for number in range(5):
+        take(ledger, "event", spool=f"spool-{number}")
+    take(ledger, "event", "xp-0418")
+    take(ledger, "event", spool="spool-2", seq=2)
+    assert (ledger.counts.documents, ledger.counts.rejected) == (5, 2)
+    assert ledger.batch.refusals[0].reason == "spool: got one more of this point, expected 3 at most"
+
+
+def test_made_up_numbers_are_refused_beyond_a_bound_and_gaps_can_still_be_filled(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gaps, "RANGES_LIMIT", 10)
+    for seq in range(1, 101, 2):
+        take(ledger, "event", seq=seq)
+    assert (ledger.counts.documents, ledger.counts.rejected) == (10, 40)
+    assert ledger.batch.refusals[0].reason.startswith("seq: got one more gap")
+    for seq in range(2, 20, 2):
+        take(ledger, "event", seq=seq)
+    assert not ledger.open
+
+
+def test_of_a_points_boots_the_newest_and_those_of_held_documents_are_kept_in_mind(ledger: Ledger) -> None:
+    take(ledger, "selftest", boot="boot-0")
+    for number in range(1, 100):
+        take(ledger, "event", seq=number, boot=f"boot-{number}")
+    assert [*ledger.boots["xp-0417"]] == ["boot-0", *(f"boot-{number}" for number in range(85, 100))]
 
 
 def test_a_retired_kit_leaves_no_presence_behind(ledger: Ledger) -> None:

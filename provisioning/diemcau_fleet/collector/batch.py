@@ -8,15 +8,6 @@ from .gaps import Key, Range
 from .presence import Held, Slot
 
 
-class Spool(msgspec.Struct):
-    """``order``: its place among the spools of all points, oldest first. ``replaces``: the one before, by the
-    point's own word."""
-
-    id: int
-    order: int
-    replaces: str | None = None
-
-
 class Boot(msgspec.Struct):
     """``offset_ms``: from the boot's monotonic clock to wall time, once known. ``spool``: the newest that was
     seen in it, once one was."""

@@ -72,7 +72,7 @@ class Collector:
         self._clock = clock
         self._say = say
         self._stats_s = stats_s
-        self._repair = Repair(iss, nonce_of=self._nonce_of, current_spool=ledger.newest_spool.get)
+        self._repair = Repair(iss, nonce_of=self._nonce_of, current_spool=ledger.spools.newest)
         self._repair_at_s = 0.0
         self._told_s = clock.monotonic()
         self._told_documents = 0

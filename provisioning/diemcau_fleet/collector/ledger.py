@@ -7,21 +7,19 @@ disk and is thrown away with its process.
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import msgspec
 
 from diemcau_agent.model import Document, Lasting, Reply, Spooled, Status
 
-from . import times
-from .batch import Batch, Boot, Counts, Loss, Refusal, Row, Spool
-from .gaps import HISTORY, RANGES_LIMIT, Key, Tracker
+from . import gaps, spools, times
+from .batch import Batch, Boot, Counts, Loss, Refusal, Row
+from .gaps import HISTORY, Key, Tracker
 from .presence import SLOTS, Held, Presence, Slot, presence, supersedes
 from .reading import LARGEST, Birth, Dropped, Event, Health, Rejected, Replaced, Selftest, read
+from .spools import Spools
 
-SPOOLS_LIMIT = 1000
-"""Of a point. A card that breaks at each start makes one a day; beyond, somebody makes them up."""
 BOOTS_LIMIT = 16
 """Of a point, that are kept in mind; the store knows all."""
 
@@ -31,15 +29,13 @@ class Ledger:
 
     def __init__(self, history: int = HISTORY) -> None:
         self._history = history
-        self.spools: dict[tuple[str, str], Spool] = {}
+        self.spools = Spools()
         self.boots: dict[str, dict[str, Boot]] = {}
         """By point, the newest."""
         self.trackers: dict[Key, Tracker] = {}
         self.open: dict[Key, Tracker] = {}
         """Those with gaps."""
         self.held: dict[tuple[str, Slot], Held] = {}
-        self.newest_spool: dict[str, str] = {}
-        self._spools_of: Counter[str] = Counter()
         self.batch = Batch()
         self.counts = Counts()
 
@@ -68,12 +64,6 @@ class Ledger:
             self._hold(point, document, time_ms, now_ms, live, payload)
         return None
 
-    def add_spool(self, point: str, uuid: str, spool: Spool) -> None:
-        """Newer than those that are known."""
-        self.spools[point, uuid] = spool
-        self.newest_spool[point] = uuid
-        self._spools_of[point] += 1
-
     def add_boot(self, point: str, uuid: str, boot: Boot) -> Boot:
         """Newer than those that are known; the oldest that no held document needs is forgotten for it."""
         boots = self.boots.setdefault(point, {})
@@ -99,19 +89,20 @@ class Ledger:
 
     def _bear(self, point: str, document: Spooled) -> None:
         """Raises Rejected for what no kit sends, but would fill our memory."""
-        if (point, document.spool) not in self.spools and self._spools_of[point] >= SPOOLS_LIMIT:
-            raise Rejected(f"spool: got one more of this point, expected {SPOOLS_LIMIT} at most")
+        known = self.spools.of(point)
+        if document.spool not in known and len(known) >= spools.LIMIT:
+            raise Rejected(f"spool: got one more of this point, expected {spools.LIMIT} at most")
         tracker = self.trackers.get(_key(point, document))
         if tracker is not None and not tracker.bears(document.seq):
-            raise Rejected(f"seq: got one more gap, expected {RANGES_LIMIT} in a stream at most")
+            raise Rejected(f"seq: got one more gap, expected {gaps.RANGES_LIMIT} in a stream at most")
 
     def _spool(self, point: str, document: Spooled) -> None:
-        if (point, document.spool) not in self.spools:
-            number = len(self.spools) + 1
-            self.add_spool(point, document.spool, Spool(number, number))
-            self.batch.spools.add((point, document.spool))
+        known = self.spools.of(point)
+        if document.spool not in known:
+            self.batch.spools |= {(point, uuid) for uuid in self.spools.add(point, document.spool)}
+            known = self.spools.of(point)
         boot = self._boot(point, document.boot)
-        if boot.spool is None or self._order(point, boot) < self.spools[point, document.spool].order:
+        if self._order(point, boot) < known[document.spool].order:
             boot.spool = document.spool
             self.batch.boots[point, document.boot] = boot
 
@@ -120,7 +111,7 @@ class Ledger:
 
     def _order(self, point: str, boot: Boot | None) -> int:
         """Of the newest spool seen in it; 0 where that is not known."""
-        return 0 if boot is None or boot.spool is None else self.spools[point, boot.spool].order
+        return 0 if boot is None or boot.spool is None else self.spools.of(point)[boot.spool].order
 
     def _time(self, point: str, document: Document, time_ms: int) -> int | None:
         synced = document.clock == "synced"
@@ -173,7 +164,7 @@ class Ledger:
         if event is not None and event.kind == "dropped":
             self._dropped(key, event.data)
         elif event is not None and event.kind == "spool_replaced":
-            self._replaced(point, event)
+            self._replaced(event)
 
     def _dropped(self, key: Key, data: Any) -> None:
         try:
@@ -183,31 +174,22 @@ class Ledger:
         spool = told.spool or key.spool
         # Of a spool that we have nothing of nothing is missed; which of a range with less than all of its
         # numbers are gone only the point can tell: its answer to `resend` does.
-        if (key.point, spool) not in self.spools or not 1 <= told.first <= told.last <= LARGEST:
+        if spool not in self.spools.of(key.point) or not 1 <= told.first <= told.last <= LARGEST:
             return
         lost = Key(key.point, spool, told.stream)
-        few = lost not in self.trackers or len(self.trackers[lost].lost) < RANGES_LIMIT
+        few = lost not in self.trackers or len(self.trackers[lost].lost) < gaps.RANGES_LIMIT
         if few and told.count in (None, told.last - told.first + 1):
             self.lose(lost, told.first, told.last, told.reason or "dropped")
 
-    def _replaced(self, point: str, event: Event) -> None:
-        """The spools of a point are ordered by when they were first seen, unless it says otherwise."""
+    def _replaced(self, event: Event) -> None:
         try:
             before = msgspec.convert(event.data, Replaced).previous
         except msgspec.ValidationError:
             return
-        spool = self.spools[point, event.spool]
-        if before is None or spool.replaces is not None:
-            return
-        spool.replaces = before
-        self.batch.spools.add((point, event.spool))
-        old = self.spools.get((point, before))
-        if old is not None and old.order > spool.order:
-            old.order, spool.order = spool.order, old.order
-            self.batch.spools.add((point, before))
-            if self.newest_spool[point] == before:
-                self.newest_spool[point] = event.spool
-            self._spool(point, event)
+        if before is not None:
+            changed = self.spools.replaces(event.point, event.spool, before)
+            self.batch.spools |= {(event.point, uuid) for uuid in changed}
+            self._spool(event.point, event)  # its boot may have seen both
 
     def _hold(
         self, point: str, document: Document, time_ms: int | None, now_ms: int, live: bool, payload: bytes

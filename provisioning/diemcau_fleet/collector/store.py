@@ -17,11 +17,12 @@ import msgspec
 
 from diemcau_agent.database import Corrupt, Locked, transaction
 
-from .batch import Batch, Boot, Spool
+from .batch import Batch, Boot
 from .gaps import HISTORY
 from .ledger import Ledger
 from .records import HELD_COLUMNS, LOCK_WAIT_S, Records, told
 from .schema import SCHEMA
+from .spools import Spool
 
 REJECTED_ROWS = 1000
 REJECTED_BYTES = 4096
@@ -68,7 +69,7 @@ class Store(Records):
         with told(self.path):
             spools = "SELECT id, point, uuid, place, replaces FROM spool ORDER BY place"
             for number, point, uuid, place, replaces in self._db.execute(spools):
-                ledger.add_spool(point, uuid, Spool(number, place, replaces))
+                ledger.spools.load(point, uuid, Spool(number, place, replaces))
             boots = """SELECT boot.point, boot, offset_ms, uuid FROM boot
                        LEFT JOIN spool ON boot.spool = spool.id ORDER BY boot.id"""
             for point, boot, offset_ms, uuid in self._db.execute(boots):
@@ -95,7 +96,7 @@ class Store(Records):
 
     def _write_spools(self, ledger: Ledger, batch: Batch) -> None:
         for point, uuid in batch.spools:
-            spool = ledger.spools[point, uuid]
+            spool = ledger.spools.of(point)[uuid]
             self._db.execute(
                 "INSERT OR REPLACE INTO spool VALUES (?, ?, ?, ?, ?)",
                 (spool.id, point, uuid, spool.order, spool.replaces),
@@ -113,7 +114,7 @@ class Store(Records):
                     point,
                     uuid,
                     boot.offset_ms,
-                    None if boot.spool is None else ledger.spools[point, boot.spool].id,
+                    None if boot.spool is None else ledger.spools.of(point)[boot.spool].id,
                 )
                 for (point, uuid), boot in batch.boots.items()
             ),
@@ -131,7 +132,7 @@ class Store(Records):
                 msgspec.structs.asdict(row)
                 | {
                     "point": row.key.point,
-                    "spool": ledger.spools[row.key.point, row.key.spool].id,
+                    "spool": ledger.spools.of(row.key.point)[row.key.spool].id,
                     "stream": row.key.stream,
                     "key": None,
                 }
@@ -141,7 +142,7 @@ class Store(Records):
 
     def _write_trackers(self, ledger: Ledger, batch: Batch) -> None:
         for key in batch.trackers:
-            tracker, spool = ledger.trackers[key], ledger.spools[key.point, key.spool].id
+            tracker, spool = ledger.trackers[key], ledger.spools.of(key.point)[key.spool].id
             place = (spool, key.stream)
             self._db.execute("INSERT OR IGNORE INTO stream VALUES (?, ?, ?)", (*place, tracker.floor))
             for first in tracker.changed:
@@ -153,7 +154,7 @@ class Store(Records):
                 else:
                     self._db.execute("INSERT OR REPLACE INTO have VALUES (?, ?, ?, ?)", (*place, first, last))
         for loss in batch.losses:
-            spool = ledger.spools[loss.key.point, loss.key.spool].id
+            spool = ledger.spools.of(loss.key.point)[loss.key.spool].id
             self._db.execute(
                 "INSERT INTO lost VALUES (?, ?, ?, ?, ?)", (spool, loss.key.stream, *loss.range, loss.reason)
             )
