@@ -199,6 +199,17 @@ def test_silence_and_refusals_are_answered_by_growing_pauses_never_by_giving_up(
     assert not bench.losses
 
 
+def test_a_point_that_refuses_for_good_is_asked_no_more_in_the_end_and_the_loss_is_told() -> None:
+    bench = Bench((KEY, with_gaps((3, 5), top=9)))
+    asked = 0
+    for _ in range(30_000):
+        for ask in bench.due(after_s=0.5):
+            asked += 1
+            bench.answer(ask, "refused", code="unknown_verb")
+    assert asked == SENT_LIMIT
+    assert bench.losses == [Loss(KEY, Range(3, 5), f"asked for {SENT_LIMIT} times, did not come")]
+
+
 def test_a_command_that_runs_is_waited_for() -> None:
     bench = Bench((KEY, with_gaps((3, 5), top=9)))
     (ask,) = bench.due()
