@@ -13,37 +13,43 @@ from typing import Any
 
 import msgspec
 
-from . import documents, logs, memory
+from . import documents, logs, memory, signs
 from .book import HealthBook, differs
 from .broker import Broker
 from .clock import Clock, SystemClock, boot_id
 from .commands.context import Context
 from .commands.dispatch import Dispatcher
+from .commands.inbox import Inbox
+from .commands.journal import Journal
 from .commands.remote import RemoteSettings, merge, value_of
 from .commands.signature import verifier
 from .config import ConfigError, Settings
 from .control import Control, Refused, SocketTaken
 from .database import DatabaseError
 from .exits import NOT
+from .healing import Healer
 from .health import DeviceHealth
 from .indicator import Indicator
 from .line.line import Line
 from .line.stamping import Stamping
+from .liveness import Progress, Watchdog
 from .machine import Machine
 from .model import Scope, Selftest, Trigger, encode
 from .monitor import Monitor
-from .mqtt import Connection, Message
-from .notify import Notifier, Progress
-from .outage import Outages
+from .mqtt import Connection
+from .notify import Notifier
+from .outage import Outages, absence, ordered_restarts
 from .outbox import Heartbeat, Outbox
 from .processes import device_workers
 from .reboot import ordered_reboot
 from .room import Room
 from .selftest.runner import Runner
+from .signs import AliveMark
 from .spool import Spool
 from .stamp import Stamp
 from .telemetry import Window
 from .thresholds import DEFAULTS
+from .usb import Usb
 from .worker import Busy, Workers
 
 log = logging.getLogger(__name__)
@@ -106,7 +112,18 @@ class App:
         self.clock = clock
         self.spool = spool
         self.notifier = Notifier()
-        self.progress = Progress("monitor")
+        self.progress = Progress("monitor", "dispatcher", "spool")
+        self.mark = AliveMark(Path(settings.runtime_dir))
+        self.watchdog = Watchdog(
+            self.notifier,
+            clock,
+            self.progress,
+            {
+                "spool": lambda: spool.alive,
+                "dispatcher": lambda: self.inbox.busy and spool.busy_since_s is not None,
+            },
+            self._fed,
+        )
         self._resumed = False
         self._passing: set[asyncio.Task[None]] = set()
         self._stop: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -114,7 +131,7 @@ class App:
         self.stamp = Stamp(settings.point, boot_id(), session, clock, self._synced)
         self.book = HealthBook(documents.expected_devices(settings), clock)
         self.window = Window()
-        self.outbox = Outbox(spool, self.stamp, clock, self.window)
+        self.outbox = Outbox(spool, self.stamp, clock, self.window, self._conference_on)
         self.workers = Workers(device_workers(settings, clock, self._told))
         self.broker = Broker(
             settings,
@@ -122,7 +139,7 @@ class App:
             clock,
             greeting=self._greeting,
             serve=self._serve,
-            received=self._received,
+            received=lambda connection, message: self.inbox.put(connection, message),
             changed=self._connection_changed,
         )
         self.machine = Machine(settings, clock, self.workers)
@@ -144,6 +161,16 @@ class App:
             tell=self.outbox.tell,
         )
         self.outages = Outages(clock, self.outbox.tell)
+        self.usb = Usb()
+        self.healer = Healer(
+            clock,
+            self.book,
+            self.workers,
+            self.usb.rebind,
+            lambda device: self.monitor.looks[device].identity if device in self.monitor.looks else {},
+            self.outbox.tell,
+            self._conference_on,
+        )
         limits = msgspec.structs.replace(DEFAULTS, button_stuck_s=settings.panel.stuck_s)
         self.monitor = Monitor(
             settings,
@@ -157,6 +184,7 @@ class App:
             progress=lambda: self.progress.advance("monitor"),
             judged=self.window.add,
             identified=lambda: self.births.changed(),
+            heal=self.healer.tend,
         )
         expected = dict.fromkeys(self.book.devices, True)
         self.runner = Runner(
@@ -183,6 +211,7 @@ class App:
         self.heartbeat = Heartbeat("health", self.broker, clock, self._health, settings.probe.health_s)
         self.control = Control(Path(settings.runtime_dir) / "control.sock", self.room)
         self.dispatcher = Dispatcher(self._context(ring), verifier(settings))
+        self.inbox = Inbox(self.dispatcher.receive, clock, lambda: self.progress.advance("dispatcher"))
         self.book.listen(self._looked)
         self.outbox.listeners.append(self.room.changed)
 
@@ -192,6 +221,7 @@ class App:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop, 0)
         await self.room.load()
+        await self._tell_absence()
         self.outbox.tell("agent_started", data={"session": self.stamp.session})
         try:
             return await self._tasks()
@@ -200,6 +230,7 @@ class App:
                 task.cancel()
             await asyncio.gather(*self._passing, return_exceptions=True)
             self.machine.close()
+            self.usb.close()
             if self.stamping is not None:
                 self.stamping.close()
             await self.workers.close()
@@ -211,6 +242,7 @@ class App:
                 for name, work in (
                     ("broker", self.broker.run()),
                     ("monitor", self.monitor.run()),
+                    ("commands", self.inbox.run()),
                     ("events", self.outbox.run()),
                     ("telemetry", self.outbox.measure()),
                     ("births", self.births.run()),
@@ -219,7 +251,7 @@ class App:
                     ("button", self.room.run()),
                     ("line", self.line.run()),
                     ("control", self.control.serve()),
-                    ("watchdog", self._watchdog()),
+                    ("watchdog", self.watchdog.run()),
                     ("memory", self._give_back()),
                 )
             ]
@@ -255,7 +287,8 @@ class App:
             self._stop.set_result(code)
 
     async def _goodbye(self, *, ordered: bool) -> None:
-        self.outbox.tell("agent_stopping", data={"ordered": ordered})
+        self.outbox.tell(signs.STOPPING, data={"ordered": ordered})
+        self.mark.write(signs.now(self.stamp, stopping=True))
         await self.dispatcher.aclose()
         await self.outbox.settle(STOP_S)
         await self.broker.goodbye()
@@ -297,14 +330,6 @@ class App:
                 log.error("what the last session left is not answered yet: %s", error)
         await self.outbox.drain(connection)
 
-    def _received(self, connection: Connection, message: Message) -> None:
-        """A command: acknowledged once it is in the journal."""
-        self._spawn(self._dispatch(connection, message), f"command {message.mid}")
-
-    async def _dispatch(self, connection: Connection, message: Message) -> None:
-        await self.dispatcher.receive(message.topic, message.payload, message.retained)
-        connection.acknowledge(message)
-
     def _connection_changed(self) -> None:
         self.indicator.online = self.broker.trouble is None
         self.outages.changed(self.broker.trouble)
@@ -314,9 +339,9 @@ class App:
 
     def _told(self, event: str, data: Mapping[str, Any]) -> None:
         """What a device's process tells unasked: the button, or that it is new."""
-        if event == "spawned":
+        if event in ("spawned", "reopened"):
             if data["process"] == "panel":
-                self.indicator.forget_light()  # a new process has its light off
+                self.indicator.forget_light()  # one just opened has its light off
             return
         self.room.panel(event, data)
         self.outbox.tell("button", device="panel", data={"event": event, **data})
@@ -342,13 +367,24 @@ class App:
     def _conference_on(self) -> bool:
         return False  # conferences are signed documents: they come with signatures
 
-    async def _watchdog(self) -> None:
-        """Feed systemd's watchdog, only while the watch over the devices goes on."""
-        period_s = (self.notifier.watchdog_s or 30.0) / 3
-        while True:
-            await self.clock.sleep(period_s)
-            if self.progress.take():
-                self.notifier.alive()
+    def _fed(self) -> None:
+        """The watchdog was: whatever happens next, so long we lived."""
+        self.mark.write(signs.now(self.stamp, within_s=self.watchdog.period_s))
+
+    async def _tell_absence(self) -> None:
+        """Since the session before: what it was of, and since when, as far as anything was kept."""
+        kept: list[signs.Sign | None] = [self.mark.read()]
+        ordered: frozenset[str] = frozenset()
+        try:
+            kept += await signs.committed(self.spool)
+            ordered = ordered_restarts(await Journal(self.spool).unfinished(), self.stamp.session - 1)
+        except DatabaseError as error:
+            log.error("the last session's end is not known from the spool: %s", error)
+        now = signs.now(self.stamp)
+        last = signs.newest(kept, now.session)
+        if last is not None or now.session > 1:
+            self.outbox.tell("outage", device="host", data=absence(last, now, ordered))
+        self.mark.write(now)
 
     async def _give_back(self) -> None:
         await self.clock.sleep(SETTLED_S)
@@ -369,6 +405,7 @@ class App:
             identify=self._identify,
             restart_agent=lambda: self.stop(EXIT_RESTART),
             publish_reply=lambda iss, payload: self.broker.publish(f"reply/{iss}", payload),
+            publish=self.broker.publish,
             event=self.outbox.tell,
             journal_lines=lambda unit, count: logs.journal_lines(ring, unit, count),
             nonce_valid=self.broker.nonces.valid,

@@ -6,51 +6,31 @@ import asyncio
 import logging
 import random
 import secrets
+import socket
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 from .address import Address, Tls
+from .backoff import STABLE_S, Backoff
 from .clock import Clock, wait
 from .config import Settings
 from .model import Status, encode
 from .mqtt import ConnectFailed, Connection, ConnectionLost, Message, Refused, Will
+from .outage import silent
 from .stamp import Stamp, new_connection
 from .topics import command_filters, point
 
 log = logging.getLogger(__name__)
 
-BACKOFF_CAP_LINE_S = 60.0
-BACKOFF_CAP_REFUSED_S = 300.0
-STABLE_S = 60.0
+RETURN_S = 600.0
+"""Whoever is not with the first broker looks for it again after uniform(1, 2) times this; twice as long after
+each return that failed, up to :data:`RETURN_CAP_S`."""
+RETURN_CAP_S = 6 * 3600.0
+REACH_S = 5.0
+MOVED = "left for the first broker"
 NONCE_PERIOD_S = 600.0
 NONCE_GRACE_S = 60.0
-
-
-class Backoff:
-    """Exponential with full jitter from 1 s; reset only by 60 s of stable session.
-
-    So a broker that accepts and then kicks is not hammered.
-    """
-
-    def __init__(self, uniform: Callable[[float, float], float] = random.uniform) -> None:
-        self._uniform = uniform
-        self.failures = 0
-        """In a row; after a stable session none."""
-
-    def failed(self, *, refused: bool) -> float:
-        """Seconds to wait after one more failure."""
-        cap_s = BACKOFF_CAP_REFUSED_S if refused else BACKOFF_CAP_LINE_S
-        ceiling_s = min(cap_s, 2.0 ** min(self.failures, 16))
-        self.failures += 1
-        return self._uniform(0, ceiling_s)
-
-    def lost(self, stable_s: float, spread_s: float) -> float:
-        """Seconds to wait after a session that had lasted ``stable_s`` was lost."""
-        if stable_s < STABLE_S:
-            return self.failed(refused=True)
-        self.failures = 0
-        return self._uniform(0, spread_s)
 
 
 class Nonces:
@@ -83,7 +63,8 @@ class Nonces:
 
 class Broker:
     """Keeps one connection to the first broker of the list that takes it, for ever; each failure moves
-    on to the next, a stable session back to the first.
+    on to the next, and the end of a stable session back to the first. A session with another is left
+    for the first once that can be reached again.
 
     ``greeting()`` gives what every new connection begins with, (document, payload) each, retained;
     ``serve(connection)`` runs while it lasts and ends with it. ``received`` gets each message and
@@ -100,6 +81,7 @@ class Broker:
         serve: Callable[[Connection], Awaitable[None]],
         received: Callable[[Connection, Message], None],
         changed: Callable[[], None] = lambda: None,
+        uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._settings = settings
         self._stamp = stamp
@@ -109,17 +91,25 @@ class Broker:
         self._received = received
         self._changed = changed
         self._executor = ThreadPoolExecutor(1, "connect")
-        self._backoff = Backoff()
+        self._uniform = uniform
+        self._backoff = Backoff(uniform)
+        self._return_s = RETURN_S
+        self._moved = False
+        """The last session was left for the first broker."""
         self._hurry = asyncio.Event()
         self._leaving = False
         self.nonces = Nonces(clock)
         self.connection: Connection | None = None
         self.trouble: str | None = "not connected yet"
         """Why there is no connection, None while there is one."""
-        self.since_s = clock.wall()
-        """Wall time of the last change between connected and not."""
+        self._changed_s = clock.monotonic()
         self.url = settings.broker.urls[0]
         """The broker that was tried last."""
+
+    @property
+    def since_s(self) -> float:
+        """Wall time of the last change between connected and not, by the clock as it is set now."""
+        return self._clock.wall() - (self._clock.monotonic() - self._changed_s)
 
     async def run(self) -> None:
         urls = self._settings.broker.urls
@@ -200,13 +190,18 @@ class Broker:
         finally:
             self.connection = None
             self.trouble = reason
-            self.since_s = self._clock.wall()
+            self._changed_s = self._clock.monotonic()
             self._changed()
             await connection.close()
         if self._leaving:
             return 0.0
         stable_s = self._clock.monotonic() - started
-        wait_s = self._backoff.lost(stable_s, self._settings.broker.spread_s)
+        if reason == MOVED:
+            self._moved = True
+            log.info("broker %s: left for the first", url)
+            return self._backoff.moved()
+        spread_s = self._settings.broker.spread_s
+        wait_s = self._backoff.lost(stable_s, spread_s, silent=silent(reason))
         log.warning("broker %s: lost after %.0f s: %s; again in %.1f s", url, stable_s, reason, wait_s)
         return wait_s
 
@@ -218,7 +213,7 @@ class Broker:
         await self._until_lost(connection, self._greet(connection))
         if not connection.lost.done():
             self.trouble = None
-            self.since_s = self._clock.wall()
+            self._changed_s = self._clock.monotonic()
             self._changed()
             log.info("broker: online, connection %s", self._stamp.connection)
             async with asyncio.TaskGroup() as group:
@@ -226,6 +221,7 @@ class Broker:
                 tasks = [
                     group.create_task(serving, name="serve broker"),
                     group.create_task(self._renew_nonces(), name="renew nonces"),
+                    group.create_task(self._return(connection), name="return to the first broker"),
                 ]
                 await asyncio.shield(connection.lost)  # whoever cancels this has not lost the connection
                 for task in tasks:
@@ -257,5 +253,32 @@ class Broker:
             self.nonces.renew()
             await self.say_status()
 
+    async def _return(self, connection: Connection) -> None:
+        """Leave for the first broker once it can be reached, unless this is it."""
+        moved, self._moved = self._moved, False
+        first = self._settings.broker.urls[0]
+        if self.url == first:
+            await self._clock.sleep(STABLE_S)
+            self._return_s = RETURN_S
+            return
+        if moved:  # it let us come, and did not take us
+            self._return_s = min(RETURN_CAP_S, 2 * self._return_s)
+        address = Address.parse(first)
+        while True:
+            await self._clock.sleep(self._uniform(self._return_s, 2 * self._return_s))
+            loop = asyncio.get_running_loop()
+            if await loop.run_in_executor(self._executor, reachable, address.host, address.port):
+                break
+        await connection.close(goodbye=True, reason=MOVED)
+
     def _status(self, status: Literal["online", "offline", "lost"], nonce: str | None = None) -> bytes:
         return encode(Status(**self._stamp.fields(Status), status=status, nonce=nonce))
+
+
+def reachable(host: str, port: int) -> bool:
+    """Whether something listens there. Blocks for 5 s and a look-up."""
+    try:
+        socket.create_connection((host, port), REACH_S).close()
+    except OSError:
+        return False
+    return True

@@ -1,4 +1,4 @@
-"""One SQLite connection at a time, in one named thread.
+"""SQLite as a spool needs it, and the one thread that its connection lives in.
 
 Write-ahead log with ``synchronous=FULL``: what is committed survives SIGKILL and a power cut (``NORMAL`` can
 lose commits at the latter). The lock is exclusive, so two agents can never write one file. ``max_page_count``
@@ -9,29 +9,31 @@ Errors::
     DatabaseError      it could not be done: against a constraint, say
     ├── Full           no room: the cap, or the card itself
     ├── Locked         another process has it open
-    ├── Corrupt        not a database, damaged, or made by a newer version
+    ├── Corrupt        not a database, damaged, unreadable, or made by a newer version
     └── CardFailed     the card does not take it: I/O error, read-only, gone
+        └── Blocked    it has not answered in time; what was asked of it may still come to pass
 """
 
 from __future__ import annotations
 
-import asyncio
+import errno
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 PAGE_BYTES = 4096
 CACHE_KIB = 256
 """SQLite would take 2 MB; the spool reads what it has just written."""
 CHECKPOINT_PAGES = 128
-"""The log's length before it is merged into the file: many commits to the same few pages are merged as one."""
-_LOCK_WAIT_S = 2.0
-_MENDINGS = 64
-"""How often one work is tried again; each time a little more room was made for it."""
+"""The log's length before it is merged into the file: many commits to one page are merged as one."""
+LOCK_WAIT_S = 2.0
 
 T = TypeVar("T")
 
@@ -56,6 +58,10 @@ class CardFailed(DatabaseError):
     pass
 
 
+class Blocked(CardFailed):
+    pass
+
+
 _KINDS: Mapping[int, type[DatabaseError]] = {
     sqlite3.SQLITE_FULL: Full,
     sqlite3.SQLITE_BUSY: Locked,
@@ -68,53 +74,52 @@ _KINDS: Mapping[int, type[DatabaseError]] = {
     sqlite3.SQLITE_CANTOPEN: CardFailed,
     sqlite3.SQLITE_PERM: CardFailed,
 }
+_UNREADABLE = ("SQLITE_IOERR_READ", "SQLITE_IOERR_SHORT_READ", "SQLITE_IOERR_CORRUPTFS")
+"""One sector that is gone: another file may be better."""
 
 
-class Database:
-    """``mend(error)``, in the thread, makes good what failed, by setting another :attr:`connection` where
-    it must; whether the work is worth another try. A work that failed has left no trace, so it may be."""
+class DiskThread:
+    """One named thread for what may block in the kernel. It is a daemon: a card that never answers must not
+    keep the process from ending."""
 
-    connection: sqlite3.Connection
-    """Set in the thread, before the first :meth:`run`."""
-
-    def __init__(self, thread: str, mend: Callable[[DatabaseError], bool]) -> None:
-        self._thread = ThreadPoolExecutor(1, thread)
-        self._mend = mend
+    def __init__(self, name: str) -> None:
+        self._works: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = SimpleQueue()
         self.busy_since_s: float | None = None
         """``time.monotonic()`` when the work that is in the thread now began; None while none is."""
+        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
+        self._thread.start()
 
-    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """``work(connection)`` in the thread. Cancelling the wait does not stop the work."""
-        return await self.call(lambda: self._mended(work))
+    @property
+    def alive(self) -> bool:
+        """Whether it takes work, or is at one."""
+        return self._thread.is_alive()
 
-    async def call(self, work: Callable[[], T]) -> T:
-        """``work()`` in the thread, once, SQLite's errors as ours."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._timed, work)
+    def submit(self, work: Callable[[], T]) -> Future[T]:
+        """``work()`` in the thread, after all that was submitted before; SQLite's errors as ours."""
+        future: Future[T] = Future()
+        self._works.put((work, future))
+        return future
 
-    async def close(self) -> None:
-        """Close the connection, if any, and end the thread."""
-        try:
-            await self.call(lambda: self.connection.close() if hasattr(self, "connection") else None)
-        finally:
-            self._thread.shutdown(wait=False)
+    def end(self) -> None:
+        """The thread leaves once it has done what was submitted; nobody waits for it."""
+        self._works.put(None)
 
-    def _timed(self, work: Callable[[], T]) -> T:
-        self.busy_since_s = time.monotonic()
-        try:
-            with told():
-                return work()
-        finally:
-            self.busy_since_s = None
-
-    def _mended(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        for _ in range(_MENDINGS):
+    def _serve(self) -> None:
+        while (item := self._works.get()) is not None:
+            work, future = item
+            if not future.set_running_or_notify_cancel():
+                continue
+            self.busy_since_s = time.monotonic()
             try:
                 with told():
-                    return work(self.connection)
-            except DatabaseError as error:
-                if not self._mend(error):
-                    raise
-        return work(self.connection)
+                    result = work()
+            except BaseException as error:  # whoever waits for it judges it
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+            finally:
+                self.busy_since_s = None
+            del item, work, future  # what a work holds goes with it
 
 
 @contextmanager
@@ -132,12 +137,15 @@ def transaction(connection: sqlite3.Connection) -> Generator[None]:
 
 @contextmanager
 def told() -> Generator[None]:
-    """SQLite's errors as ours."""
+    """SQLite's errors, and the kernel's, as ours."""
     try:
         yield
     except sqlite3.Error as error:
+        name = getattr(error, "sqlite_errorname", type(error).__name__)
         kind = _KINDS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, DatabaseError)
-        raise kind(f"{getattr(error, 'sqlite_errorname', type(error).__name__)}: {error}") from error
+        raise (Corrupt if name in _UNREADABLE else kind)(f"{name}: {error}") from error
+    except OSError as error:
+        raise (Full if error.errno in (errno.ENOSPC, errno.EDQUOT) else CardFailed)(str(error)) from error
 
 
 def connect(
@@ -169,6 +177,13 @@ def check(connection: sqlite3.Connection) -> None:
         raise Corrupt(finding)
 
 
+def look_into(path: Path) -> sqlite3.Connection:
+    """A broken file, to be read as far as it can be, and left as it is. Raises sqlite3.Error."""
+    connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None)
+    connection.text_factory = _text
+    return connection
+
+
 def _text(content: bytes) -> str:
     return content.decode(errors="replace")  # a flipped byte is for whoever reads it to judge
 
@@ -176,7 +191,7 @@ def _text(content: bytes) -> str:
 def _connect(
     path: Path | str, schema: Sequence[str], max_pages: int, functions: Mapping[str, Callable[..., Any]]
 ) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=_LOCK_WAIT_S, isolation_level=None)
+    connection = sqlite3.connect(path, timeout=LOCK_WAIT_S, isolation_level=None)
     try:
         for name, function in functions.items():
             connection.create_function(name, -1, function, deterministic=True)

@@ -34,10 +34,10 @@ STEPS: Mapping[str, tuple[Step, ...]] = {
     "frame_frozen": _UNSEEN,  # a stream that stands still often goes on when it is opened anew
     "frame_black": ("reopen",),  # nearly always the lens cap or a dark hall: not worth a process
 }
-"""By code. What is not here no restart can mend: a cable (``display_absent``), a button that somebody leans on,
-a microphone's own switch (``microphone_silent``), a loudspeaker without power, the light, the focus, the line."""
+"""By code. What is not here no restart can mend: a cable (``display_absent``), a button that somebody leans
+on, a microphone's own switch (``microphone_silent``), a speaker without power, light, focus, the line."""
 STUCK: tuple[Step, ...] = ("rebind",)
-"""A process that SIGKILL does not end waits in the kernel, for a driver that taking the device away may wake."""
+"""A process that SIGKILL does not end waits in the kernel for a driver: without its device that may wake."""
 
 _USELESS: frozenset[State] = frozenset({"failed", "stuck", "absent"})
 

@@ -74,6 +74,7 @@ EVENTS = {
     "command": "command",
     "command_refused": "commands refused",
     "outage": "outage",
+    "healing": "self-healing",
     "line_conference": "line in the conference",
     "agent_started": "agent started",
     "agent_stopping": "agent stopping",
@@ -115,6 +116,16 @@ VALUES = {
     "release": "released",
     "done": "done",
     "refused": "refused",
+    "reopen": "opened anew",
+    "respawn": "process restarted",
+    "rebind": "driver bound anew (USB)",
+    "healed": "works again",
+    "impossible": "not possible here",
+    "power": "no power",
+    "command": "restarted on command",
+    "agent": "the agent was away",
+    "line": "the line was away",
+    "broker": "the server was away",
 }
 """Values of readings and of events that are words."""
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from diemcau_drivers.contract import DeviceError, Look
 
@@ -15,7 +15,8 @@ from .book import HealthBook
 from .clock import Clock, wait
 from .codes import CODES
 from .config import Settings
-from .health import Observation
+from .health import Observation, at_once
+from .liveness import TURN_S, Rounds
 from .thresholds import DEFAULTS, Baseline, Thresholds
 from .worker import Ask
 
@@ -29,14 +30,25 @@ DEVICES_OF: dict[str, tuple[str, ...]] = {
 }
 CONFIRM_S = 1.0
 """A look that differs from what is judged is repeated this soon: two looks make a code, not two periods."""
-RETRY_S = 0.2
-"""After a kill: it was hung or died, and a new process may well be good."""
 FAILING_S = 4.0
-"""While a device stays gone, hung or crashed (its process's own backoff comes on top)."""
+"""While a device stays gone. Where it hangs or crashes each look costs a new process: then each time twice as
+long, up to the rest between two looks. What is done about it is the healer's to say."""
+LOOK_LIMIT_S = 180.0
+"""No look takes longer: a turn at the device, two starts and two deadlines (:meth:`.worker.Worker.ask`)."""
+HEALING_LIMIT_S = 4 * LOOK_LIMIT_S
+GRACE_S = 10.0
 AUDIO_SAMPLE_S = 2.0
 """LESSONS: silence is -60 dBFS for 2 s."""
 
 Read = Callable[[], Awaitable[Mapping[str, Any]]]
+
+
+class Heal(Protocol):
+    """:meth:`.healing.Healer.tend`."""
+
+    async def __call__(
+        self, process: str, look: Callable[[str], Awaitable[None]], *, unplugged: bool
+    ) -> float | None: ...
 
 
 def interval_s(period_s: float) -> float:
@@ -60,11 +72,13 @@ class Monitor:
         progress: Callable[[], None],
         judged: Callable[[str, Mapping[str, Any]], None],
         identified: Callable[[], None],
+        heal: Heal,
         limits: Thresholds = DEFAULTS,
     ) -> None:
         """``host``, ``line``: flat readings, DeviceError on failure. ``baseline``: the room's own, or
-        None. ``progress`` is called at each turn of the watch, ``judged`` with each part's readings,
-        ``identified`` when a device tells who it is or what it can do for the first time or anew."""
+        None. ``progress`` is called every few seconds while every watch comes round in its time, ``judged``
+        with each part's readings, ``identified`` when a device tells who it is or what it can do for the
+        first time or anew."""
         self.settings = settings
         self._clock = clock
         self._book = book
@@ -75,7 +89,9 @@ class Monitor:
         self._progress = progress
         self._judged = judged
         self._identified = identified
+        self._heal = heal
         self._limits = limits
+        self._rounds = Rounds(clock)
         self._wake = {process: asyncio.Event() for process in DEVICES_OF}
         self._present: dict[str, bool | None] = {}
         self.looks: dict[str, Look] = {}
@@ -87,9 +103,13 @@ class Monitor:
             for process, devices in DEVICES_OF.items():
                 if any(device in self._book.parts for device in devices):
                     group.create_task(self._watch(process), name=f"watch {process}")
-            group.create_task(self._every(probe.presence_s, self.look_presence), name="watch presence")
-            group.create_task(self._every(probe.host_s, self.look_host, "host"), name="watch host")
-            group.create_task(self._every(probe.line_s, self.look_line, "line"), name="watch line")
+            for name, period_s, look in (
+                ("presence", probe.presence_s, self.look_presence),
+                ("host", probe.host_s, self.look_host),
+                ("line", probe.line_s, self.look_line),
+            ):
+                group.create_task(self._every(name, period_s, look), name=f"watch {name}")
+            group.create_task(self._oversee(), name="watch the watches")
 
     def wake(self, process: str) -> None:
         """Look soon, whatever the period."""
@@ -160,34 +180,53 @@ class Monitor:
         self._judged(part, readings)
         self._book.apply(part, seen(part, Look(readings), self._baseline(), self._limits))
 
-    async def _every(
-        self, period_s: float, look: Callable[[], Awaitable[None]], part: str | None = None
-    ) -> None:
+    async def _oversee(self) -> None:
+        """Whether every watch comes round: one that is stuck for good must not hide behind the others."""
+        while True:
+            late = self._rounds.late
+            if late:
+                log.error("the watch over %s does not come round", ", ".join(late))
+            else:
+                self._progress()
+            await self._clock.sleep(TURN_S)
+
+    async def _every(self, name: str, period_s: float, look: Callable[[], Awaitable[None]]) -> None:
         """A light look at a steady pace; a code that is not settled is confirmed sooner."""
         while True:
+            self._rounds.promise(name, LOOK_LIMIT_S)
             await look()
-            self._progress()
-            unsettled = part is not None and self._book.parts[part].unsettled
-            await self._clock.sleep(CONFIRM_S if unsettled else period_s * random.uniform(0.9, 1.0))
+            part = self._book.parts.get(name)  # presence is none
+            unsettled = part is not None and part.unsettled
+            pause_s = CONFIRM_S if unsettled else period_s * random.uniform(0.9, 1.0)
+            self._rounds.promise(name, pause_s + GRACE_S)
+            await self._clock.sleep(pause_s)
 
     async def _watch(self, process: str) -> None:
         probe = self.settings.probe
         rest_s = probe.presence_s if process == "panel" else interval_s(probe.period_s)
-        failures = 0
+        kills = 0
         while True:
             wake = self._wake[process]
             wake.clear()
-            if not self.paused and not self._gone(process):
-                await self.look(process)
+            step_in_s = None
+            if not self.paused:
+                self._rounds.promise(process, LOOK_LIMIT_S)
+                if not self._gone(process):
+                    await self.look(process)
+                self._rounds.promise(process, HEALING_LIMIT_S)
+                step_in_s = await self._heal(process, self.look, unplugged=self._gone(process))
             healths = [self._book.parts[d] for d in DEVICES_OF[process] if d in self._book.parts]
-            failing = any(CODES[code].bound == "gone" for health in healths for code in health.codes)
-            failures = failures + 1 if failing else 0
-            if failing and not self._gone(process):
-                pause_s = RETRY_S if failures == 1 else FAILING_S
+            gone = [CODES[code] for health in healths for code in health.codes if at_once(code)]
+            killed = any(code.state == "failed" for code in gone)
+            kills = kills + 1 if killed else 0
+            if gone and not self._gone(process):
+                pause_s = min(rest_s, FAILING_S * 2.0 ** min(kills, 16)) if killed else FAILING_S
             elif any(health.unsettled for health in healths):
                 pause_s = CONFIRM_S
             else:
                 pause_s = rest_s * random.uniform(0.95, 1.0)
+            pause_s = pause_s if step_in_s is None else min(pause_s, step_in_s)
+            self._rounds.promise(process, pause_s + GRACE_S)
             await wait(self._clock, wake, pause_s)
 
     def _gone(self, process: str) -> bool:

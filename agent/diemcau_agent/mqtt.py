@@ -97,6 +97,8 @@ class Connection:
         self._connack: asyncio.Future[None] = self._loop.create_future()
         self.lost: asyncio.Future[str] = self._loop.create_future()
         self._rtts: deque[tuple[float, float]] = deque(maxlen=64)
+        self._closed_for = ""
+        """Why we close it ourselves."""
 
     @classmethod
     async def open(
@@ -196,10 +198,11 @@ class Connection:
         if not self.lost.done():
             self._client.ack(message.mid, message.qos)
 
-    async def close(self, *, goodbye: bool = False) -> None:
+    async def close(self, *, goodbye: bool = False, reason: str = "closed") -> None:
         """DISCONNECT. After a ``goodbye`` the broker throws the Will away; else it sends it in its time,
-        unless a new connection comes before."""
+        unless a new connection comes before. ``lost`` resolves with ``reason``."""
         if not self.lost.done():
+            self._closed_for = reason
             with_will = ReasonCode(PacketTypes.DISCONNECT, identifier=_WITH_WILL)
             self._client.disconnect(None if goodbye else with_will)
             await asyncio.wait([self.lost], timeout=2)
@@ -288,7 +291,7 @@ class Connection:
     def _disconnected(
         self, client: Client, userdata: Any, flags: DisconnectFlags, reason: ReasonCode, properties: Any
     ) -> None:
-        self._end(str(reason))
+        self._end(self._closed_for or str(reason))
 
     def _received(self, client: Client, userdata: Any, message: MQTTMessage) -> None:
         try:
@@ -328,7 +331,7 @@ class Connection:
         if sock is not None:
             self._closing(self._client, None, sock)
             sock.close()
-        self._end("closed")
+        self._end(self._closed_for or "closed")
 
 
 def _fail(future: asyncio.Future[None], error: Exception) -> None:

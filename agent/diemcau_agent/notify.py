@@ -1,4 +1,4 @@
-"""sd_notify(3): READY, STATUS, STOPPING and the watchdog, which is fed only on real progress."""
+"""sd_notify(3): READY, STATUS, STOPPING and the watchdog's food (when it is given: :mod:`.liveness`)."""
 
 from __future__ import annotations
 
@@ -41,20 +41,3 @@ class Notifier:
                 sock.sendto(text.encode(), self._address)
         except OSError:
             pass  # the manager is gone or its queue full; it asks again by the watchdog
-
-
-class Progress:
-    """Names that must each advance between two feedings of the watchdog."""
-
-    def __init__(self, *names: str) -> None:
-        self._advanced = dict.fromkeys(names, False)
-
-    def advance(self, name: str) -> None:
-        self._advanced[name] = True
-
-    def take(self) -> bool:
-        """Whether all have advanced since they were last taken."""
-        if not all(self._advanced.values()):
-            return False
-        self._advanced = dict.fromkeys(self._advanced, False)
-        return True

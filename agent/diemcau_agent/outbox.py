@@ -6,15 +6,17 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import msgspec
 
 from .broker import Broker
 from .clock import Clock, wait
 from .database import DatabaseError
 from .model import Event, Telemetry, encode
 from .mqtt import Connection
-from .spool import FLUSH_REST_S, Spool
+from .spool import FLUSH_CONFERENCE_S, FLUSH_REST_S, Drop, Record, Replaced, Spool
 from .stamp import Stamp
 from .telemetry import Window
 from .topics import point
@@ -24,6 +26,8 @@ log = logging.getLogger(__name__)
 TELEMETRY_S = 60.0
 DRAIN_PAUSE_S = 0.05
 """At most 20 messages a second while catching up, so that live traffic goes first."""
+IN_FLIGHT = 4
+"""Documents on their way at once: so a round trip of 200 ms makes catching up no slower."""
 BATCH = 16
 COALESCE_S = 0.1
 """A device that changes takes others with it (a cable has two ends): one document for all."""
@@ -35,8 +39,16 @@ SPOOL_RETRY_S = 30.0
 class Outbox:
     """Writes events and telemetry into the spool and drains it while there is a connection."""
 
-    def __init__(self, spool: Spool, stamp: Stamp, clock: Clock, window: Window) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        stamp: Stamp,
+        clock: Clock,
+        window: Window,
+        conference: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._spool = spool
+        self._conference = conference
         self._stamp = stamp
         self._clock = clock
         self._window = window
@@ -70,10 +82,12 @@ class Outbox:
             self._queue.put_nowait((self._stamp.fields(Event), what))
         except asyncio.QueueFull:
             log.error("event lost, the spool takes none: %s", what)
+            self._spool.forgo("event")
 
     async def run(self) -> None:
         """Commit what is told, until cancelled."""
         while True:
+            await self._tell_losses()
             fields, what = await self._queue.get()
             await self._commit(fields, what)
             self._queue.task_done()
@@ -87,43 +101,68 @@ class Outbox:
             log.warning("%d events not committed in %.0f s", self._queue.qsize(), timeout_s)
 
     async def _commit(self, fields: dict[str, Any], what: dict[str, Any]) -> None:
-        def build(seq: int) -> bytes:
-            events.append(Event(**fields, spool=self._spool.uuid, seq=seq, **what))
-            return encode(events[-1])
+        def event(spool: str, seq: int) -> Event:
+            return Event(**fields, spool=spool, seq=seq, **what)
 
-        events: list[Event] = []
-        try:
-            await self._spool.append("event", build)
-        except DatabaseError as error:
-            log.error("event not committed: %s: %s", error, what)
-        self.recent.extend(events[-1:])
+        seq = await self._spool.append("event", lambda spool, seq: encode(event(spool, seq)))
+        self._tell_listeners(event(self._spool.uuid, seq or 0))
+
+    def _tell_listeners(self, *events: Event) -> None:
+        self.recent.extend(events)
         self._news.set()
         for listener in self.listeners:
             listener()
 
+    async def _tell_losses(self) -> None:
+        """What the spool lost, and that it is another one, as events of their own."""
+        if not self._spool.news:
+            return
+        fields = self._stamp.fields(Event)
+        told: dict[tuple[str, int], Event] = {}
+
+        def describe(fact: Drop | Replaced) -> Callable[[str, int], bytes]:
+            kind = "dropped" if isinstance(fact, Drop) else "spool_replaced"
+
+            def build(spool: str, seq: int) -> bytes:
+                event = Event(**fields, spool=spool, seq=seq, kind=kind, data=msgspec.to_builtins(fact))
+                told[spool, seq] = event
+                return encode(event)
+
+            return build
+
+        try:
+            await self._spool.tell(describe)
+        except DatabaseError as error:
+            log.error("spool: %s", error)
+        self._tell_listeners(*told.values())
+
     async def measure(self) -> None:
-        """One telemetry document a minute, flushed to the card in batches."""
+        """One telemetry document a minute, flushed to the card in batches; the spool is looked after."""
         flushed = self._clock.monotonic()
         while True:
             await self._clock.sleep(TELEMETRY_S)
             series = self._window.take()
             fields = self._stamp.fields(Telemetry)
 
-            def document(seq: int, fields: dict[str, Any] = fields, series: Any = series) -> Telemetry:
-                return Telemetry(
-                    **fields, spool=self._spool.uuid, seq=seq, window_s=int(TELEMETRY_S), series=series
-                )
+            def document(spool: str, seq: int, fields: Any = fields, series: Any = series) -> Telemetry:
+                return Telemetry(**fields, spool=spool, seq=seq, window_s=int(TELEMETRY_S), series=series)
 
             for listener in self.measured:
-                listener(document(0))
+                listener(document(self._spool.uuid, 0))
 
-            try:
-                await self._spool.append("telemetry", lambda seq: encode(document(seq)))
-                if self._clock.monotonic() - flushed >= FLUSH_REST_S:
+            def build(spool: str, seq: int, document: Any = document) -> bytes:
+                return encode(document(spool, seq))
+
+            await self._spool.append("telemetry", build)
+            await self._spool.tend()
+            await self._tell_losses()
+            every_s = FLUSH_CONFERENCE_S if self._conference() else FLUSH_REST_S
+            if self._clock.monotonic() - flushed >= every_s:
+                try:
                     await self._spool.flush()
                     flushed = self._clock.monotonic()
-            except DatabaseError as error:
-                log.error("telemetry not kept: %s", error)
+                except DatabaseError as error:
+                    log.error("telemetry waits: %s", error)
             self._news.set()
 
     async def drain(self, connection: Connection) -> None:
@@ -135,17 +174,38 @@ class Outbox:
             self._news.clear()
             try:
                 records = await self._spool.pending(BATCH)
-                for record in records:
-                    await connection.publish(point(self._stamp.point, record.stream), record.payload)
-                    await self._spool.acknowledge(record.stream, record.seq)
-                    if len(records) > 1:
-                        await self._clock.sleep(DRAIN_PAUSE_S)
+                await self._send(connection, records)
             except DatabaseError as error:
                 log.error("spool: %s; again in %g s", error, SPOOL_RETRY_S)
                 await self._clock.sleep(SPOOL_RETRY_S)
                 continue
             if len(records) < BATCH:
                 await self._news.wait()
+
+    async def _send(self, connection: Connection, records: Sequence[Record]) -> None:
+        """In their order, :data:`IN_FLIGHT` at once, each acknowledged once all before it are."""
+        on_their_way: deque[tuple[Record, asyncio.Future[None]]] = deque()
+        next_s = self._clock.monotonic()
+        try:
+            for record in records:
+                if len(on_their_way) == IN_FLIGHT:
+                    await self._delivered(*on_their_way.popleft())
+                topic = point(self._stamp.point, record.stream)
+                on_their_way.append(
+                    (record, asyncio.ensure_future(connection.publish(topic, record.payload)))
+                )
+                if len(records) > 1:
+                    next_s = max(next_s + DRAIN_PAUSE_S, self._clock.monotonic())
+                    await self._clock.sleep(next_s - self._clock.monotonic())
+            while on_their_way:
+                await self._delivered(*on_their_way.popleft())
+        finally:
+            for _, left in on_their_way:
+                left.cancel()
+
+    async def _delivered(self, record: Record, sent: asyncio.Future[None]) -> None:
+        await sent
+        await self._spool.acknowledge(record)
 
 
 class Heartbeat:

@@ -1,4 +1,4 @@
-"""Taking a USB device's driver away and giving it back: what pulling its plug for a moment does, but for the power.
+"""Taking a USB device's driver away and giving it back: as if its plug were pulled, but for the power.
 
 Only where the kit may: the unit of the agent gives it no writable /sys, so it takes a udev rule or a unit of
 the room's own. Only the device itself is touched, and only where its vendor and product are still those that

@@ -210,7 +210,8 @@ def event(document: Mapping[str, Any], say: Say) -> str:
     if before or after:
         told.append(" → ".join(value(word, say) for word in (before, after) if word))
     data: Mapping[str, Any] = document.get("data") or {}
-    told += [value(data[key], say) for key in ("verb", "event", "state", "result", "cause") if data.get(key)]
+    keys = ("verb", "event", "step", "outcome", "state", "result", "cause")
+    told += [value(data[key], say) for key in keys if data.get(key)]
     if document.get("code") and after != "ok":
         told.append(cause(str(document["code"]), say))
     return "  ".join(word for word in told if word)

@@ -22,7 +22,7 @@ from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
 from diemcau_drivers import pipe
-from diemcau_drivers.contract import Busy, DeviceError
+from diemcau_drivers.contract import REOPEN, Busy, DeviceError
 
 from .child import Child, Listener
 from .clock import Clock
@@ -139,6 +139,11 @@ class Worker:
         finally:
             self._lock.release()
 
+    async def reopen(self) -> None:
+        """Let the process open its device anew. Raises DeviceError."""
+        await self.ask(REOPEN)
+        self._listener("reopened", {"process": self.process})
+
     async def close(self) -> None:
         """End the process: by closing its pipe, then by SIGKILL."""
         child, self._child = self._child, None
@@ -254,6 +259,9 @@ class Workers:
 
     async def restart(self, process: str) -> int:
         return await self._workers[process].restart()
+
+    async def reopen(self, process: str) -> None:
+        await self._workers[process].reopen()
 
     def pid(self, process: str) -> int | None:
         return self._workers[process].pid

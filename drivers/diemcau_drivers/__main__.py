@@ -105,7 +105,13 @@ def serve(process: str, setup: Mapping[str, Any], channel: Channel) -> int:
             if request is None:
                 return 0
             try:
-                result = opener.device().handle(str(request.get("do")), request.get("args") or {})
+                do = str(request.get("do"))
+                if do == contract.REOPEN:
+                    opener.close()
+                    opener.device()
+                    result: Mapping[str, Any] = {}
+                else:
+                    result = opener.device().handle(do, request.get("args") or {})
                 channel.send({"id": request.get("id"), "ok": dict(result)})
             except contract.DeviceError as error:
                 channel.send({"id": request.get("id"), "error": dict(contract.error_to_dict(error))})
@@ -145,8 +151,10 @@ class Opener:
         return self._device
 
     def close(self) -> None:
-        if self._device is not None:
-            self._device.close()
+        """Let go of the device and of its backend; the next :meth:`device` makes both anew."""
+        device, self._device, self._backend = self._device, None, None
+        if device is not None:
+            device.close()
 
     def _make_backend(self) -> None:
         if self._backend is None:

@@ -26,6 +26,7 @@ presence   probe           --                                     device -> bool
 host       probe           --                                     flat readings (HOST_READINGS)
 host       interface       name or null (default route's)         flat readings (INTERFACE_READINGS)
 host       path            near_only                              flat readings (PATH_READINGS), those found
+any        reopen          --                                     {}: device and backend were made anew
 =========  ==============  =====================================  ======================================
 
 A *Look* is what one device showed at one time (see :class:`Look`); where that device alone is
@@ -139,6 +140,8 @@ PATH_READINGS = (
 )
 """Of the path to the centre; each is there only where it was found out."""
 
+REOPEN = "reopen"
+"""What every process can be asked: close the device, forget its backend, and open it again."""
 PANEL_EVENTS = ("press", "hold", "release")
 LIGHT_PATTERNS = (
     "off",

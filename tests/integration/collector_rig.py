@@ -26,7 +26,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from diemcau_agent import topics
 from diemcau_agent.address import Address, Tls
-from diemcau_agent.clock import SystemClock, rfc3339
+from diemcau_agent.clock import Clock, SystemClock, rfc3339
 from diemcau_fleet.collector import collect, gaps, repair
 from diemcau_fleet.collector.collect import UNSIGNED, Collector
 from diemcau_fleet.collector.store import Store
@@ -101,36 +101,37 @@ def hasten(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def collecting(url: str, db: Path) -> Generator[None]:
-    """The collector in a thread, so that :func:`hasten` holds; from when it is connected on."""
-    stop, connected = threading.Event(), threading.Event()
-
-    def say(line: str) -> None:
-        if line.startswith("connected"):
-            connected.set()
+def collecting(url: str, db: Path, clock: Clock | None = None) -> Generator[None]:
+    """The collector in a thread, so that :func:`hasten` and a ``clock`` of the test's own hold; from when it is
+    connected on."""
+    stop = threading.Event()
+    started: list[Collector] = []
 
     def run() -> None:
         with Store.open(db) as store:
-            Collector(
+            collector = Collector(
                 store,
                 store.ledger(),
                 address=Address.parse(url),
                 tls=Tls(None, None, None),
                 iss="collector",
                 signer=UNSIGNED,
-                clock=SystemClock(),
-                say=say,
-                stats_s=0.05,
-            ).run(stop)
+                clock=clock or SystemClock(),
+                say=lambda line: None,
+                stats_s=60.0,
+            )
+            started.append(collector)
+            collector.run(stop)
 
     thread = threading.Thread(target=run)
     thread.start()
     try:
-        assert connected.wait(DEADLINE_S)
+        until("connected", lambda: bool(started) and started[0].trouble is None)
         yield
     finally:
         stop.set()
         thread.join(DEADLINE_S)
+        assert not thread.is_alive()
 
 
 class Link:

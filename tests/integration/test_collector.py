@@ -1,4 +1,4 @@
-"""The collector with real brokers: exactly once, whoever is killed meanwhile; each gap is repaired or told."""
+"""The collector with real brokers: exactly once, whoever is killed; each gap is repaired or told."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ async def test_what_is_no_command_is_refused_with_its_code_and_nothing_else_happ
         order(observer, room, "restart", camera, iat=1000, exp=1060): "expired",
         order(observer, room, "restart", {"target": "kettle"}): "bad_args",
         order(observer, room, "brew"): "unknown_verb",
-        order(observer, room, "resend", {"spool": "x"}): "unknown_verb",
+        order(observer, room, "resend", {"spool": "x"}): "bad_args",
         order(observer, room, "update", {"version": "2", "url": "https://x/y.deb", "sha256": "0" * 64}):
             "not_permitted",
         order(observer, room, "ping", {"pad": "x" * 17_000}): "too_large",

@@ -88,6 +88,9 @@ class Room:
         self.workers = ScriptedWorkers()
         self.replies: list[tuple[str, bytes]] = []
         self.events: list[dict[str, Any]] = []
+        self.documents: list[tuple[str, bytes]] = []
+        """What was published once more, (stream, payload)."""
+        self.online = True
         self.nonces = {NONCE}
         self.conference = False
         self.judged_parts: dict[str, Judged] = {}
@@ -114,6 +117,7 @@ class Room:
             identify=self._identify,
             restart_agent=lambda: self.restarted.append("agent"),
             publish_reply=self._publish,
+            publish=self._publish_document,
             event=self._event,
             journal_lines=self._journal_lines,
             nonce_valid=lambda nonce: nonce in self.nonces,
@@ -226,6 +230,11 @@ class Room:
 
     async def _publish(self, iss: str, payload: bytes) -> None:
         self.replies.append((iss, payload))
+
+    async def _publish_document(self, stream: str, payload: bytes) -> bool:
+        if self.online:
+            self.documents.append((stream, payload))
+        return self.online
 
     def _event(self, kind: str, **fields: Any) -> None:
         self.events.append({"kind": kind, **fields})

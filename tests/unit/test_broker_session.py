@@ -12,7 +12,8 @@ import pytest
 
 from diemcau_agent import broker as module
 from diemcau_agent.address import Address
-from diemcau_agent.broker import NONCE_PERIOD_S, STABLE_S, Backoff, Broker
+from diemcau_agent.backoff import BACKOFF_CAP_LINE_S, STABLE_S
+from diemcau_agent.broker import NONCE_PERIOD_S, RETURN_CAP_S, RETURN_S, Broker
 from diemcau_agent.config import check
 from diemcau_agent.mqtt import Connection, ConnectionLost, LineDown, Refused, Will
 from diemcau_agent.stamp import Stamp
@@ -45,10 +46,10 @@ class Wire:
             raise ConnectionLost("subscribe refused")
         self.subscribed += filters
 
-    async def close(self, *, goodbye: bool = False) -> None:
+    async def close(self, *, goodbye: bool = False, reason: str = "closed") -> None:
         if self.said_goodbye is None:
             self.said_goodbye = goodbye
-        self.end("closed")
+        self.end(reason)
 
     def end(self, reason: str) -> None:
         if not self.lost.done():
@@ -66,6 +67,8 @@ class Net:
         self.clock = clock
         self.tried: list[tuple[float, str]] = []
         self.failures: dict[str, Exception] = {}
+        self.unreachable: set[str] = set()
+        self.looked_for: list[str] = []
         self.wires: list[Wire] = []
         self.acknowledging = True
         self.subscribable = True
@@ -74,9 +77,8 @@ class Net:
         self.stamp = Stamp("xp-0417", "boot", 3, clock)
         self.broker = Broker(
             check(raw | settings), self.stamp, clock, greeting=self.greeting, serve=self.serve,
-            received=lambda connection, message: None,
+            received=lambda connection, message: None, uniform=lambda low, high: high,
         )  # fmt: skip
-        self.broker._backoff = Backoff(lambda low, high: high)
         self.task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -89,6 +91,10 @@ class Net:
             raise self.failures[address.host]
         self.wires.append(Wire(will, acknowledging=self.acknowledging, subscribable=self.subscribable))
         return cast("Connection", self.wires[-1])
+
+    def reachable(self, host: str, port: int) -> bool:
+        self.looked_for.append(host)
+        return host not in self.unreachable
 
     def greeting(self) -> list[tuple[str, bytes]]:
         return [("birth", b"{}"), ("status", self.broker.online()), ("health", b"{}"), ("selftest", b"{}")]
@@ -115,6 +121,7 @@ class Net:
 async def net(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Net]:
     made = Net(clock)
     monkeypatch.setattr(module.Connection, "open", made.open)
+    monkeypatch.setattr(module, "reachable", made.reachable)
     yield made
     await made.stop()
 
@@ -184,10 +191,64 @@ async def test_a_stable_session_lost_comes_back_to_the_first_broker_after_the_sp
     net.start()
     await net.clock.advance(STABLE_S + 10)
     del net.failures["first"]
-    net.wires[0].end("keep-alive")
+    net.wires[0].end("Server shutting down")
     await net.clock.advance(121)
     assert net.hosts == ["first", "second", "first"]
     assert net.pauses_s[-1] > 120
+
+
+async def advance(net: Net, seconds: float) -> None:
+    """In steps: the look for the first broker is done in a thread of its own."""
+    for _ in range(int(seconds // 60) + 1):
+        await net.clock.advance(min(60, seconds))
+        await asyncio.sleep(0.002)
+
+
+async def test_a_line_that_fell_silent_is_tried_within_the_minute(net: Net) -> None:
+    net.start()
+    await net.clock.advance(STABLE_S + 10)
+    net.wires[0].end("Keep alive timeout")
+    await net.clock.advance(BACKOFF_CAP_LINE_S)
+    assert net.hosts == ["first", "first"]
+    assert net.broker.trouble is None
+
+
+async def test_the_first_broker_is_returned_to_once_it_can_be_reached(net: Net) -> None:
+    net.failures["first"] = LineDown("no route")
+    net.unreachable.add("first")
+    net.start()
+    await advance(net, 3 * 2 * RETURN_S)
+    assert net.hosts == ["first", "second"]
+    assert net.looked_for.count("first") >= 2
+    del net.failures["first"]
+    net.unreachable.clear()
+    await advance(net, 2 * RETURN_S)
+    assert net.hosts == ["first", "second", "first"]
+    assert net.wires[0].said_goodbye is True  # nobody is lost: no Will
+    assert net.broker.trouble is None
+    await advance(net, 6 * RETURN_S)
+    assert len(net.tried) == 3  # and stayed with
+    net.wires[1].end("Server shutting down")
+    await net.clock.advance(100)
+    assert len(net.tried) == 3  # its own loss is a loss as any other
+
+
+async def test_a_first_broker_that_answers_and_does_not_take_us_is_tried_ever_less_often(net: Net) -> None:
+    net.failures["first"] = Refused("not authorized")
+    net.start()
+    await advance(net, 24 * 3600)
+    returns = net.hosts[1:].count("first")
+    assert 3 <= returns <= 6  # after 20 min, 40 min, 80 min ...
+    assert set(net.hosts) == {"first", "second"}
+    assert net.broker._return_s <= RETURN_CAP_S
+
+
+async def test_since_when_follows_the_clock_as_it_is_set(net: Net) -> None:
+    net.start()
+    await net.clock.advance(30)
+    before_s = net.broker.since_s
+    net.clock.wall_s += 10 * 365 * 86_400
+    assert net.broker.since_s == before_s + 10 * 365 * 86_400
 
 
 async def test_a_broker_that_takes_and_then_kicks_is_neither_hammered_nor_stayed_with(net: Net) -> None:
@@ -215,7 +276,7 @@ async def test_a_link_that_flaps_under_a_live_session_does_not_cost_the_spread_l
     net.start()
     await net.clock.advance(STABLE_S + 10)
     net.broker.hurry()
-    net.wires[0].end("keep-alive")
+    net.wires[0].end("Server shutting down")
     await net.clock.advance(100)
     assert len(net.tried) == 1
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, get_args
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -19,6 +20,11 @@ from diemcau_agent.commands.signature import Unsigned, verifier
 from diemcau_agent.config import ConfigError
 from diemcau_agent.model import Claims
 from fakeclock import FakeClock
+
+
+def resend(spool: str, **changes: object) -> dict[str, object]:
+    return {"spool": spool, "stream": "event", "from": 2, "to": 3, **changes}
+
 
 TOPIC = f"diemcau/v1/point/{POINT}/command/ping"
 
@@ -103,7 +109,6 @@ REFUSED: list[tuple[str, str, Act]] = [
     ),
     ("retained", "", lambda room: room.send(retained=True)),
     ("unknown_verb", "no verb at all", lambda room: room.send("explode")),
-    ("unknown_verb", "resend, until the spool's repair", lambda room: room.send("resend")),
     ("bad_args", "unknown key", lambda room: room.send(args={"volume": 3})),
     ("bad_args", "wrong type", lambda room: room.send("identify", {"seconds": "ten"})),
     ("bad_args", "out of range", lambda room: room.send("logs", {"lines": 2001})),
@@ -111,6 +116,11 @@ REFUSED: list[tuple[str, str, Act]] = [
     ("bad_args", "nothing asked for", lambda room: room.send("display")),
     ("bad_args", "claims: unknown field", lambda room: room.send(more=1)),
     ("bad_args", "claims: exp is text", lambda room: room.send(exp="soon")),
+    ("bad_args", "no spool's UUID", lambda room: room.send("resend", resend("x"))),
+    ("bad_args", "no stream", lambda room: room.send("resend", resend(room.spool.uuid, stream="audit"))),
+    ("bad_args", "from nothing", lambda room: room.send("resend", resend(room.spool.uuid, **{"from": 0}))),
+    ("bad_args", "from behind to", lambda room: room.send("resend", resend(room.spool.uuid, to=1))),
+    ("bad_args", "of another spool", lambda room: room.send("resend", resend(str(UUID(int=7))))),
     ("bad_args", "no unit's name", lambda room: room.send("logs", {"unit": "-f"})),
     (
         "bad_args",

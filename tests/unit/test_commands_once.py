@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from command_room import Room
 from fakeclock import FakeClock
+from steered_spool import crash
 
 IDS = [f"command-{number}" for number in range(6)]
 
@@ -80,7 +81,7 @@ class Once(RuleBasedStateMachine):
             else:  # as a SIGKILL: the tasks are gone, the file is as it is
                 for task in set(self.room.dispatcher._running.values()):
                     task.cancel()
-                await self.room.spool.database.close()
+                await crash(self.room.spool)
             self.room = await self.start()
             await self.room.dispatcher.resume()
             await self.room.idle()

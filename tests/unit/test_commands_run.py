@@ -453,9 +453,10 @@ async def test_the_journal_keeps_the_newest_and_what_is_not_finished(
 ) -> None:
     monkeypatch.setattr(journals, "KEEP", 30)
     journal = Journal(room.spool)
-    await journal.accept("unfinished", b"{}", None)
+    claims = json.dumps(room.claims()).encode()
+    await journal.accept("unfinished", claims, None)
     for number in range(100):
-        await journal.accept(f"id-{number:03}", b"{}", None)
+        await journal.accept(f"id-{number:03}", claims, None)
         await journal.finish(f"id-{number:03}", b"{}")
     assert [entry.id for entry in await journal.unfinished()] == ["unfinished"]
     kept = [number for number in range(100) if await journal.find(f"id-{number:03}") is not None]
@@ -466,8 +467,8 @@ async def test_the_journal_drops_old_answers_by_size(room: Room, monkeypatch: py
     monkeypatch.setattr(journals, "KEEP_ANSWER_BYTES", 10_000)
     journal = Journal(room.spool)
     for number in range(20):
-        await journal.accept(f"id-{number:03}", b"{}", None)
-        await journal.finish(f"id-{number:03}", b"x" * 1000)
+        await journal.accept(f"id-{number:03}", json.dumps(room.claims()).encode(), None)
+        await journal.finish(f"id-{number:03}", b'"%s"' % (b"x" * 998))
     kept = [number for number in range(20) if await journal.find(f"id-{number:03}") is not None]
     assert kept == list(range(10, 20))
 

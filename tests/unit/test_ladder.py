@@ -1,4 +1,4 @@
-"""The ladder's promises, whatever a device does: no endless loop, no pause that shrinks, nothing while frozen."""
+"""The ladder's promises, whatever a device does: no endless loop, no shrinking pause, none while frozen."""
 
 from __future__ import annotations
 

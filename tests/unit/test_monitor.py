@@ -11,7 +11,9 @@ import pytest
 from diemcau_agent.book import HealthBook
 from diemcau_agent.codes import GONE_S
 from diemcau_agent.config import Settings, check
-from diemcau_agent.monitor import Monitor
+from diemcau_agent.healing import Healer
+from diemcau_agent.monitor import GRACE_S, LOOK_LIMIT_S, Monitor
+from diemcau_agent.usb import NotPossible
 from diemcau_agent.worker import Hung, Stuck
 from diemcau_drivers.contract import Absent, Busy, DeviceError, Look
 from fakeclock import FakeClock
@@ -39,6 +41,7 @@ class Devices:
         self.looks: dict[str, Look] = {}
         self.present: dict[str, bool | None] = dict.fromkeys(GOOD, True)
         self.asked: list[str] = []
+        self.steps: list[str] = []
 
     async def ask(
         self,
@@ -64,6 +67,16 @@ class Devices:
             return Look(error=self.errors[device]).to_dict()
         return self.looks.get(device, Look(self.readings[device])).to_dict()
 
+    async def reopen(self, process: str) -> None:
+        self.steps.append("reopen")
+
+    async def restart(self, process: str) -> int:
+        self.steps.append("respawn")
+        return 1
+
+    async def rebind(self, identity: Mapping[str, str]) -> str:
+        raise NotPossible("no USB device")
+
     async def part(self, name: str) -> Mapping[str, Any]:
         if name in self.errors:
             raise self.errors[name]
@@ -77,6 +90,11 @@ class Watch:
         self.book = HealthBook(("camera", "microphone", "speaker", "display", "panel"), clock)
         self.changes: list[tuple[float, str, str | None]] = []
         self.book.listen(self.changed)
+        self.progress = 0
+        self.healer = Healer(
+            clock, self.book, self.devices, self.devices.rebind, lambda device: {},
+            lambda kind, **what: None, lambda: False,
+        )  # fmt: skip
         self.monitor = Monitor(
             settings,
             clock,
@@ -85,10 +103,14 @@ class Watch:
             host=lambda: self.devices.part("host"),
             line=lambda: self.devices.part("line"),
             baseline=lambda: None,
-            progress=lambda: None,
+            progress=self.advance,
             judged=lambda part, readings: None,
             identified=lambda: None,
+            heal=self.healer.tend,
         )
+
+    def advance(self) -> None:
+        self.progress += 1
 
     def changed(self, part: str, before: Any, after: Any) -> None:
         if before.code != after.code:
@@ -241,3 +263,44 @@ async def test_a_paused_watch_leaves_the_devices_to_the_self_test(watch: Watch) 
     asked = watch.devices.asked.count("camera")
     await watch.clock.advance(60)
     assert watch.devices.asked.count("camera") == asked
+
+
+async def test_a_watch_that_hangs_is_no_progress_though_all_the_others_come_round(watch: Watch) -> None:
+    await watch.clock.advance(60)
+    before = watch.progress
+    await watch.clock.advance(10)
+    assert watch.progress >= before + 3
+
+    async def never() -> Mapping[str, Any]:
+        return await asyncio.get_running_loop().create_future()
+
+    watch.monitor._host = never
+    await watch.clock.advance(LOOK_LIMIT_S + GRACE_S)
+    before = watch.progress
+    await watch.clock.advance(60)
+    assert watch.progress == before
+
+
+async def test_a_device_that_stays_hung_does_not_cost_a_process_every_few_seconds(clock: FakeClock) -> None:
+    made = Watch(clock, settings())
+    made.devices.errors["camera"] = Hung("no answer")
+    task = asyncio.create_task(made.monitor.run(), name="monitor")
+    await clock.advance(3600)
+    assert made.devices.asked.count("camera") <= 30
+    assert made.devices.steps.count("respawn") <= 6
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def test_what_is_unplugged_is_not_restarted(watch: Watch) -> None:
+    watch.devices.present["camera"] = False
+    watch.devices.errors["camera"] = Absent("unplugged")
+    await watch.clock.advance(3600)
+    assert watch.devices.steps == []
+
+
+async def test_a_self_test_is_not_disturbed_by_a_step(watch: Watch) -> None:
+    watch.monitor.paused = True
+    watch.devices.errors["camera"] = Hung("no answer")
+    await watch.clock.advance(60)
+    assert watch.devices.steps == []

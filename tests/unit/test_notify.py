@@ -1,4 +1,4 @@
-"""sd_notify(3) on a real datagram socket, and the watchdog's progress."""
+"""sd_notify(3) on a real datagram socket."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from diemcau_agent.notify import Notifier, Progress
+from diemcau_agent.notify import Notifier
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -53,13 +53,3 @@ def test_the_watchdogs_time_is_the_managers(
 ) -> None:
     monkeypatch.setenv("WATCHDOG_USEC", given)
     assert Notifier("").watchdog_s == seconds
-
-
-def test_the_watchdog_is_fed_only_where_all_have_advanced_since() -> None:
-    progress = Progress("monitor", "outbox")
-    assert not progress.take()
-    progress.advance("monitor")
-    assert not progress.take()
-    progress.advance("outbox")
-    assert progress.take()
-    assert not progress.take()

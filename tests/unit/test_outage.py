@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
-from diemcau_agent.outage import Outages
+from diemcau_agent.clock import rfc3339
+from diemcau_agent.outage import Outages, absence
+from diemcau_agent.signs import Sign
 from fakeclock import FakeClock
 
 
@@ -47,7 +50,9 @@ async def test_its_length_is_of_the_monotonic_clock(outages: Outages, told: Told
     await clock.advance(30)
     clock.wall_s -= 86_400
     outages.changed(None)
-    assert told.events[0]["data"]["duration_s"] == 30
+    data = told.events[0]["data"]
+    assert data["duration_s"] == 30
+    assert data["began"] == rfc3339(clock.wall_s - 30)  # counted back from where the clock is right
 
 
 @pytest.mark.parametrize(
@@ -103,3 +108,54 @@ def test_what_was_found_before_it_began_is_not_its_cause(outages: Outages, told:
     outages.changed("[Errno 111] Connection refused")
     outages.changed(None)
     assert told.events[0]["code"] is None
+
+
+LAST = Sign("one", 3, 100_000, "2026-11-22T07:30:00.000Z", "synced", within_s=10.0)
+NEXT = Sign("one", 4, 142_000, "2026-11-22T07:30:42.000Z", "synced")
+REBOOTED = msgspec.structs.replace(NEXT, boot="two", mono_ms=8_000, time="2026-11-22T08:30:00.000Z")
+
+
+@pytest.mark.parametrize(
+    ("last", "now", "ordered", "cause", "duration_s"),
+    [
+        (LAST, NEXT, frozenset[str](), "agent", 42.0),
+        (LAST, NEXT, frozenset({"agent"}), "command", 42.0),
+        (LAST, REBOOTED, frozenset[str](), "power", 3600.0),
+        (LAST, REBOOTED, frozenset({"host"}), "command", 3600.0),
+        (LAST, REBOOTED, frozenset({"agent"}), "power", 3600.0),  # the plug was quicker than the order
+        (LAST, NEXT, frozenset({"host"}), "agent", 42.0),
+        (None, NEXT, frozenset[str](), "power", None),
+    ],
+)
+def test_why_the_agent_was_away(
+    last: Sign | None, now: Sign, ordered: frozenset[str], cause: str, duration_s: float | None
+) -> None:
+    data = absence(last, now, ordered)
+    assert (data["cause"], data["duration_s"]) == (cause, duration_s)
+    assert data["ended"] == now.time
+    assert (data["began"] is None) == (last is None)
+
+
+def test_within_one_boot_a_clock_that_jumped_does_not_stretch_the_absence() -> None:
+    jumped = msgspec.structs.replace(NEXT, time="1970-01-01T00:05:00.000Z", clock="unsynced")
+    data = absence(LAST, jumped)
+    assert (data["duration_s"], data["began"]) == (42.0, "1970-01-01T00:04:18.000Z")
+
+
+@pytest.mark.parametrize("unsynced", ["before", "after"])
+def test_over_a_power_cut_without_a_true_time_the_length_is_left_to_the_reader(unsynced: str) -> None:
+    last, now = LAST, REBOOTED
+    if unsynced == "before":
+        last = msgspec.structs.replace(last, clock="unsynced")
+    else:
+        now = msgspec.structs.replace(now, time="1970-01-01T00:00:08.000Z", clock="unsynced")
+    data = absence(last, now)
+    assert data["duration_s"] is None
+    assert (data["began"], data["began_boot"], data["began_mono_ms"]) == (last.time, "one", 100_000)
+    assert data["began_clock"] == last.clock
+
+
+def test_a_goodbye_says_exactly_when_it_began() -> None:
+    data = absence(msgspec.structs.replace(LAST, stopping=True, within_s=0.0), NEXT)
+    assert (data["reason"], data["began_within_s"]) == ("stopped in good order", 0.0)
+    assert absence(LAST, NEXT)["began_within_s"] == 10.0

@@ -37,6 +37,10 @@ SETTINGS = {
 }
 
 
+async def untended(process: str, look: object, *, unplugged: bool) -> None:
+    """Nobody heals what fails here."""
+
+
 class Bench:
     """A room of scripted devices on a real spool; what it publishes is kept in ``published``."""
 
@@ -57,7 +61,7 @@ class Bench:
         self.monitor = Monitor(
             settings, clock, self.book, ask, host=self.devices.host, line=self.devices.line,
             baseline=lambda: None, progress=lambda: None, judged=lambda part, readings: None,
-            identified=lambda: None,
+            identified=lambda: None, heal=untended,
         )  # fmt: skip
         self.indicator = Indicator(ask, clock, "en", lights=True, screen=True)
         self.tasks: list[asyncio.Task[Any]] = []

@@ -1,4 +1,4 @@
-"""A USB device is bound anew only where that very device is plugged in and the kit may; sysfs is a folder here."""
+"""A USB device is bound anew only where that very one is plugged in and the kit may; sysfs is a folder."""
 
 from __future__ import annotations
 

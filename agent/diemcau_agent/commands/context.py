@@ -79,6 +79,8 @@ class Context(msgspec.Struct, frozen=True):
     publish_reply: Callable[[str, bytes], Awaitable[object]]
     """(iss, payload): to ``reply/{iss}``. Replies are begun in their order; where there is no connection
     the reply is dropped, since its answer is in the journal and the id may be sent again."""
+    publish: Callable[[str, bytes], Awaitable[bool]]
+    """(stream, payload): a document of the spool once more. False where there is no connection to take it."""
     event: Tell
     journal_lines: Callable[[str | None, int], Awaitable[Sequence[str]]]
     """(unit or None for the agent's own, how many): the newest lines, oldest of them first. Raises

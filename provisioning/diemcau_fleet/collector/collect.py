@@ -76,7 +76,8 @@ class Collector:
         self._repair_at_s = 0.0
         self._told_s = clock.monotonic()
         self._told_documents = 0
-        self._trouble: str | None = "not connected yet"
+        self.trouble: str | None = "not connected yet"
+        """Why there is no connection, None while there is one."""
 
     def run(self, stop: threading.Event) -> None:
         """Until ``stop``. Raises DatabaseError: nothing that it could not write was acknowledged."""
@@ -94,18 +95,18 @@ class Collector:
                 self._address, client_id=self._iss, tls=self._tls, filters=filters(self._iss)
             )
         except ConnectFailed as error:
-            self._trouble = str(error)
+            self.trouble = str(error)
             log.warning("broker: %s", error)
             return backoff.failed(refused=isinstance(error, Refused))
         started_s = self._clock.monotonic()
-        self._trouble = None
+        self.trouble = None
         log.info("broker: connected")
         try:
             while not stop.is_set():
                 self._turn(session)
             return 0.0
         except ConnectionLost as error:
-            self._trouble = str(error)
+            self.trouble = str(error)
             log.warning("broker: lost: %s", error)
             return backoff.lost(self._clock.monotonic() - started_s, SPREAD_S)
         finally:
@@ -173,7 +174,7 @@ class Collector:
         gaps = [gap for tracker in ledger.open.values() for gap in tracker.gaps()]
         points = len({key.point for key in ledger.trackers} | {point for point, _ in ledger.held})
         asking = f"{counts.asked} resends asked" if self._signer else "no signer: nobody is asked"
-        where = "connected" if self._trouble is None else f"not connected ({self._trouble})"
+        where = "connected" if self.trouble is None else f"not connected ({self.trouble})"
         return (
             f"{where}, {points} points, {counts.documents} documents ({counts.late} late), "
             f"{counts.duplicates} duplicates, "

@@ -1,4 +1,4 @@
-"""Every verb of docs/wire.md but ``resend``, which comes with the spool's repair."""
+"""Every verb of docs/wire.md."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from .logs import Logs
 from .microphone import Microphone
 from .ping import Ping
 from .rehearse import Rehearse
+from .resend import Resend
 from .restart import Restart
 from .selftest import Selftest
 from .speaker import Speaker
@@ -24,6 +25,6 @@ VERBS: Mapping[str, Verb[Any]] = {
     verb.name: verb
     for verb in (
         Ping(), Identify(), Restart(), Selftest(), Camera(), Microphone(), Speaker(), Display(),
-        Rehearse(), Logs(), Config(), Update(),
+        Rehearse(), Resend(), Logs(), Config(), Update(),
     )
 }  # fmt: skip

@@ -1,8 +1,18 @@
-"""The tables of a spool's database, and what its rows are."""
+"""The tables of a spool's database, and what its rows are.
+
+Whoever looks into a spool's file from outside (``sqlite3 "file:spool.sqlite3?mode=ro"``, on a copy while an
+agent runs) finds ``event`` and ``telemetry``, a table a stream: ``seq``; ``age``, which grows across both
+streams in the order of keeping; ``payload``, the JSON as it goes on the wire, UTF-8; ``crc``,
+:func:`checksum` of all of these, so a row whose ``crc`` differs is damaged. ``stream`` holds of each
+the newest number ever given (``last``) and the last that was delivered, ``pair`` the ``uuid`` and other
+values by name, ``inherited`` undelivered documents of spools before this one, under their own name and
+number, ``loss`` what nobody will get and no event has told yet.
+"""
 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
@@ -52,6 +62,11 @@ SCHEMA = (
 """One script a version. ``command`` and ``restart`` belong to :mod:`diemcau_agent.commands.journal`."""
 
 
+Build = Callable[[str, int], bytes]
+Reason = Literal["spool_full", "corrupt", "io_error"]
+"""``io_error``: the card took nothing until memory was full."""
+
+
 class Record(msgspec.Struct, frozen=True):
     """One committed document. ``payload`` is what goes on the wire, ``spool`` the UUID it says."""
 
@@ -61,32 +76,33 @@ class Record(msgspec.Struct, frozen=True):
     payload: bytes
 
 
-class Item(msgspec.Struct, frozen=True):
-    """A document to be kept; ``age`` grows across the streams."""
+class Document(msgspec.Struct, frozen=True):
+    """A document to be kept. ``build(spool, seq)`` makes its payload once it has a number."""
 
     stream: str
-    seq: int
-    age: int
-    payload: bytes
+    build: Build
 
 
-class Drop(msgspec.Struct, frozen=True, rename={"from_": "from"}):
-    """Documents that nobody will get: ``count`` numbers from ``from_`` to ``to``."""
+class Drop(msgspec.Struct, frozen=True, rename={"first": "from", "last": "to"}):
+    """Documents that nobody will get: ``count`` numbers from ``first`` to ``last``. Where they were lost
+    before they had a number, there is none."""
 
     spool: str
     stream: str
-    from_: int
-    to: int
+    first: int | None
+    last: int | None
     count: int
-    reason: Literal["full", "corrupt"]
+    reason: Reason
 
 
 class Replaced(msgspec.Struct, frozen=True):
-    """Another spool than before. ``previous``: its UUID, where known; ``kept``: where its file is."""
+    """Another spool than before. ``previous``: its UUID, where known; ``kept``: the name of its file;
+    ``salvaged``: how many undelivered documents of it are still coming."""
 
     previous: str | None
     reason: str
     kept: str | None
+    salvaged: int = 0
 
 
 class Stream(msgspec.Struct, frozen=True):

@@ -1,0 +1,101 @@
+"""What is known of a spool beside its file, since that may be lost: ``spool.identity``, the UUID and the
+session, which must never go back, replaced whole; and ``spool.mark``, the newest numbers, written over in
+place after each commit and left to the kernel to bring to the card. Where a spool has not got as far as its
+mark says, its log lost its end (truncated, deleted, a flipped byte in its last transaction), and numbers
+would come again."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from .tables import Stream
+
+log = logging.getLogger(__name__)
+
+_MARK_BYTES = 128
+T = TypeVar("T")
+
+
+class Identity(msgspec.Struct, frozen=True):
+    spool: str | None = None
+    session: int = 0
+
+
+class Mark(msgspec.Struct, frozen=True):
+    spool: str
+    last: dict[str, int]
+
+
+class Side:
+    """Every method runs in the disk's thread. None raises; what cannot be written is told in the log."""
+
+    def __init__(self, path: Path) -> None:
+        """``path``: the spool's."""
+        self._path = path.with_name(f"{path.stem}.identity")
+        self._mark_path = path.with_name(f"{path.stem}.mark")
+        self._mark_file: int | None = None
+        self._marked: Mark | None = None
+        self.identity = Identity()
+
+    def read(self) -> None:
+        self.identity = _read(self._path, Identity) or Identity()
+
+    def remember(self, identity: Identity) -> bool:
+        """Whole or not at all; whether it is on the card."""
+        if identity == self.identity:
+            return True
+        new = self._path.with_name(self._path.name + ".new")
+        try:
+            with new.open("wb") as file:
+                file.write(msgspec.json.encode(identity))
+                file.flush()
+                os.fsync(file.fileno())
+            new.rename(self._path)
+            folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(folder)  # the rename itself
+            finally:
+                os.close(folder)
+        except OSError as error:
+            log.error("%s: %s", self._path, error)
+            return False
+        self.identity = identity
+        return True
+
+    def marked(self, spool: str) -> Mapping[str, int]:
+        """How far each stream had got at least; nothing of a stream that is not known."""
+        mark = _read(self._mark_path, Mark)
+        return {} if mark is None or mark.spool != spool else mark.last
+
+    def mark(self, spool: str, streams: Mapping[str, Stream]) -> None:
+        mark = Mark(spool, {name: stream.last for name, stream in streams.items()})
+        if mark == self._marked:
+            return
+        try:
+            if self._mark_file is None:
+                self._mark_file = os.open(self._mark_path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            os.pwrite(self._mark_file, msgspec.json.encode(mark).ljust(_MARK_BYTES), 0)
+            self._marked = mark
+        except OSError as error:
+            log.info("%s: %s", self._mark_path, error)
+
+    def close(self) -> None:
+        if self._mark_file is not None:
+            os.close(self._mark_file)
+            self._mark_file = self._marked = None
+
+
+def _read(path: Path, kind: type[T]) -> T | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        log.error("%s: %s", path, error)
+        return None

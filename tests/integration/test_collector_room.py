@@ -1,0 +1,95 @@
+"""The collector and a real simulated room, with a bridge between them that loses half of what it reports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from collector_rig import Link, LossyBridge, Name, collecting, stored
+from diemcau_agent import topics
+from diemcau_fleet.collector.records import Records
+from diemcau_sim.mosquitto import PrivateMosquitto
+from simroom import living
+
+pytestmark = pytest.mark.mosquitto
+
+LIVED_S = 2400.0
+FLUSHED_S = 700.0
+"""Telemetry waits ten minutes at rest: then each stream has something newer than what was lost."""
+REPAIRED_S = 1800.0
+"""Of the room's time, in which a resend brings ten documents a second."""
+
+
+class Listener(Link):
+    """``heard``: every document of a spool, as it left the point."""
+
+    def __init__(self, url: str) -> None:
+        self.heard: dict[Name, bytes] = {}
+        super().__init__(url, "listener", *(topics.point("+", stream) for stream in topics.STREAMS))
+
+    def received(self, topic: str, payload: bytes, *, retain: bool) -> None:
+        said: dict[str, Any] = msgspec.json.decode(payload)
+        self.heard[said["point"], said["spool"], topic.split("/")[4], said["seq"]] = payload
+
+
+@pytest.fixture
+def below() -> Iterator[PrivateMosquitto]:
+    with PrivateMosquitto() as broker:
+        yield broker
+
+
+@pytest.fixture
+def above() -> Iterator[PrivateMosquitto]:
+    with PrivateMosquitto() as broker:
+        yield broker
+
+
+@pytest.fixture
+def listener(below: PrivateMosquitto) -> Iterator[Listener]:
+    listener = Listener(below.url)
+    yield listener
+    listener.close()
+
+
+@pytest.fixture
+def bridge(below: PrivateMosquitto, above: PrivateMosquitto) -> Iterator[LossyBridge]:
+    bridge = LossyBridge(below.url, above.url, seed=1)
+    yield bridge
+    bridge.close()
+
+
+async def test_what_a_bridge_loses_of_a_real_room_is_repaired_by_the_room_itself(
+    tmp_path: Path, below: PrivateMosquitto, above: PrivateMosquitto, bridge: LossyBridge, listener: Listener
+) -> None:
+    db = tmp_path / "collector.sqlite3"
+    async with living(tmp_path, below.url) as room:
+        with collecting(above.url, db, room.clock):
+            bridge.loss = 0.5  # of what the room sends again too
+            for code in ("camera_absent", "microphone_absent", "camera_absent"):
+                room.world.set_fault(code, True)
+                await room.live(LIVED_S / 6)
+                room.world.set_fault(code, False)
+                await room.live(LIVED_S / 6)
+            bridge.loss = 0.0
+            room.world.set_fault("microphone_absent", True)
+            await room.live(FLUSHED_S)
+            began_s = room.clock.mono_s
+            while stored(db).documents != listener.heard:
+                missing = sorted(listener.heard.keys() - stored(db).documents.keys())
+                assert room.clock.mono_s < began_s + REPAIRED_S, missing
+                await room.live(0.25)
+            with Records.open(db) as records:
+                assert records.gaps() == []
+                (told,) = records.rooms(int(room.clock.wall() * 1000))
+                readiness, _ = room.app.book.readiness()
+                assert (told.point, told.presence, told.readiness) == (room.point, "online", readiness)
+                times = [row.time_corrected_ms or 0 for row in records.documents(room.point)]
+    found = stored(db)
+    assert (found.lost, found.rejected) == ({}, 0)
+    assert min(bridge.lost["event"], bridge.lost["telemetry"]) >= 3
+    assert times[0] > 0
+    assert times == sorted(times)
