@@ -17,12 +17,10 @@ from typing import Any
 
 import pytest
 
+from collector_points import Link, LossyBridge, Point
 from collector_rig import (
     DEADLINE_S,
     PROGRAM,
-    Link,
-    LossyBridge,
-    Point,
     collecting,
     count,
     hasten,
