@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import socket
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from diemcau_agent import app, database, logs
 from diemcau_agent.clock import SystemClock
 from diemcau_agent.config import Settings, check
 from diemcau_agent.exits import NOT
+from diemcau_agent.spool import Spool
 
 
 def settings(directory: Path) -> Settings:
@@ -44,22 +44,15 @@ def test_a_folder_that_cannot_be_made(
     assert "state" in critical(caplog)
 
 
-@pytest.mark.parametrize("damage", ["not a database", "locked"])
-async def test_a_spool_that_cannot_be_opened(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, damage: str
+async def test_a_spool_that_another_agent_has_open(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "state").mkdir()
-    path = tmp_path / "state" / "spool.sqlite3"
-    other = sqlite3.connect(path, isolation_level=None)
-    if damage == "locked":
-        monkeypatch.setattr(database, "_LOCK_WAIT_S", 0.1)
-        other.execute("PRAGMA locking_mode = EXCLUSIVE")
-        other.execute("BEGIN EXCLUSIVE")
-    else:
-        path.write_bytes(b"not a database, whatever its name says. " * 200)
+    monkeypatch.setattr(database, "LOCK_WAIT_S", 0.1)
+    other = await Spool.open(tmp_path / "state" / "spool.sqlite3")
     assert await app.run(settings(tmp_path), logs.Ring(), SystemClock()) == NOT
     assert "spool.sqlite3 cannot be opened" in critical(caplog)
-    other.close()
+    await other.close()
 
 
 async def test_another_agent_on_the_same_socket(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
