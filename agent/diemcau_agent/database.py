@@ -114,11 +114,11 @@ class DiskThread:
                 with told():
                     result = work()
             except BaseException as error:  # whoever waits for it judges it
+                self.busy_since_s = None  # before anybody is told
                 future.set_exception(error)
             else:
-                future.set_result(result)
-            finally:
                 self.busy_since_s = None
+                future.set_result(result)
             del item, work, future  # what a work holds goes with it
 
 

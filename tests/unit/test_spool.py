@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
-from diemcau_agent.database import Corrupt, Database, Full, Locked, transaction
-from diemcau_agent.spool import BATCH, SCHEMA, WAITING_LIMIT, Spool
+from diemcau_agent import database
+from diemcau_agent.database import Full, Locked, transaction
+from diemcau_agent.spool import BATCH, WAITING_LIMIT, Drop, Record, Replaced, Spool
+from steered_spool import Card, crash, opened
 
-BIG = b"x" * 3000
 
-
-def payload(text: str = "x") -> bytes:
-    return text.encode()
+def body(text: str = "x") -> Callable[[str, int], bytes]:
+    return lambda spool, seq: text.encode()
 
 
 @pytest.fixture
@@ -26,194 +26,323 @@ async def spool(tmp_path: Path) -> AsyncIterator[Spool]:
     await spool.close()
 
 
-async def fill(spool: Spool) -> int:
-    """Append events until there is no room; the last number given."""
-    last = 0
-    for _ in range(200):
-        try:
-            last = await spool.append("event", lambda seq: BIG)
-        except Full:
-            return last
-    raise AssertionError("never full")
+@pytest.fixture
+async def card(tmp_path: Path) -> AsyncIterator[Card]:
+    card = await opened(tmp_path, blocked_s=0.2)
+    yield card
+    card.broken = False
+    card.release()
+    await card.settle()
+    await card.spool.close()
 
 
-async def crash(spool: Spool) -> None:
-    """Let go of the file without committing anything, as a SIGKILL would."""
-    await spool.database.close()
+async def numbers(spool: Spool, limit: int = 10_000) -> list[tuple[str, int]]:
+    return [(record.stream, record.seq) for record in await spool.pending(limit)]
+
+
+async def acknowledge(spool: Spool, stream: str, seq: int) -> None:
+    await spool.acknowledge(Record(spool.uuid, stream, seq, b""))
+
+
+def described(told: list[Drop | Replaced]) -> Callable[[Drop | Replaced], Callable[[str, int], bytes]]:
+    def describe(fact: Drop | Replaced) -> Callable[[str, int], bytes]:
+        told.append(fact)
+        return lambda spool, seq: b"told"
+
+    return describe
 
 
 async def test_an_event_is_pending_as_soon_as_append_returns(spool: Spool) -> None:
-    assert await spool.append("event", lambda seq: payload(f"e{seq}")) == 1
+    assert await spool.append("event", lambda uuid, seq: f"{uuid} {seq}".encode()) == 1
     (record,) = await spool.pending(10)
-    assert (record.stream, record.seq, record.payload) == ("event", 1, b"e1")
+    assert record == Record(spool.uuid, "event", 1, f"{spool.uuid} 1".encode())
 
 
-async def test_telemetry_is_handed_out_only_after_a_flush(spool: Spool) -> None:
-    assert await spool.append("telemetry", lambda seq: payload()) == 1
-    assert await spool.pending(10) == []
+async def test_telemetry_gets_its_number_and_is_handed_out_only_after_a_flush(spool: Spool) -> None:
+    assert await spool.append("telemetry", body()) is None
+    assert await numbers(spool) == []
     await spool.flush()
-    assert [record.seq for record in await spool.pending(10)] == [1]
+    assert await numbers(spool) == [("telemetry", 1)]
 
 
 async def test_an_event_takes_waiting_telemetry_along_in_the_order_of_appending(spool: Spool) -> None:
-    await spool.append("telemetry", lambda seq: payload())
-    await spool.append("event", lambda seq: payload())
-    assert [record.stream for record in await spool.pending(10)] == ["telemetry", "event"]
+    await spool.append("telemetry", body())
+    await spool.append("event", body())
+    assert [stream for stream, _ in await numbers(spool)] == ["telemetry", "event"]
 
 
 async def test_a_full_batch_of_telemetry_commits_itself(spool: Spool) -> None:
     for _ in range(BATCH):
-        await spool.append("telemetry", lambda seq: payload())
-    assert len(await spool.pending(1000)) == BATCH
+        await spool.append("telemetry", body())
+    assert len(await numbers(spool)) == BATCH
 
 
-async def test_pending_is_bounded_and_skips_what_the_caller_holds(spool: Spool) -> None:
+async def test_pending_is_bounded_and_oldest_first_across_the_streams(spool: Spool) -> None:
     for _ in range(5):
-        await spool.append("event", lambda seq: payload())
-        await spool.append("telemetry", lambda seq: payload())
+        await spool.append("event", body())
+        await spool.append("telemetry", body())
     await spool.flush()
-    assert [(r.stream, r.seq) for r in await spool.pending(3)] == [
-        ("event", 1),
-        ("telemetry", 1),
-        ("event", 2),
-    ]
-    held = {"event": 2, "telemetry": 1}
-    assert [(r.stream, r.seq) for r in await spool.pending(2, held)] == [("telemetry", 2), ("event", 3)]
+    assert await numbers(spool, 3) == [("event", 1), ("telemetry", 1), ("event", 2)]
 
 
 async def test_a_delivered_document_is_not_pending_again_but_its_row_stays(tmp_path: Path) -> None:
     spool = await Spool.open(tmp_path / "s")
-    for _ in range(3):
-        await spool.append("event", lambda seq: payload())
-    await spool.acknowledge("event", 2)
-    await spool.acknowledge("event", 1)  # a late PUBACK never moves the cursor back
-    assert [record.seq for record in await spool.pending(10)] == [3]
+    for number in range(1, 4):
+        await spool.append("event", body(f"e{number}"))
+    await acknowledge(spool, "event", 2)
+    await acknowledge(spool, "event", 1)  # a late PUBACK never moves the cursor back
+    assert await numbers(spool) == [("event", 3)]
     await spool.close()
     spool = await Spool.open(tmp_path / "s")
-    assert [record.seq for record in await spool.pending(10)] == [3]
-    rows = await spool.database.run(lambda db: db.execute("SELECT count(*) FROM record").fetchone()[0])
-    assert rows == 3
+    assert await numbers(spool) == [("event", 3)]
+    assert [record.seq for record in await spool.range("event", 1, 9, 9)] == [1, 2, 3]
+    assert await spool.newest("event", 2) == [b"e2", b"e3"]
     await spool.close()
 
 
 async def test_a_number_that_was_never_handed_out_cannot_be_acknowledged(spool: Spool) -> None:
-    await spool.append("telemetry", lambda seq: payload())
+    await spool.append("telemetry", body())
     with pytest.raises(ValueError, match="never handed out"):
-        await spool.acknowledge("telemetry", 1)
+        await acknowledge(spool, "telemetry", 1)
 
 
-async def test_numbers_lost_in_memory_are_given_again_and_no_gap_is_left(tmp_path: Path) -> None:
+async def test_what_a_crash_takes_from_memory_leaves_no_gap(tmp_path: Path) -> None:
     spool = await Spool.open(tmp_path / "s")
-    await spool.append("telemetry", lambda seq: payload())
+    await spool.append("telemetry", body())
     await spool.flush()
-    await spool.append("telemetry", lambda seq: payload())
+    await spool.append("telemetry", body())
     await crash(spool)
     spool = await Spool.open(tmp_path / "s")
-    assert await spool.append("telemetry", lambda seq: payload()) == 2
+    await spool.append("telemetry", body())
+    await spool.flush()
+    assert await numbers(spool) == [("telemetry", 1), ("telemetry", 2)]
     await spool.close()
 
 
 async def test_an_orderly_stop_keeps_waiting_telemetry(tmp_path: Path) -> None:
     spool = await Spool.open(tmp_path / "s")
-    await spool.append("telemetry", lambda seq: payload("kept"))
+    await spool.append("telemetry", body("kept"))
     await spool.close()
     spool = await Spool.open(tmp_path / "s")
     assert [record.payload for record in await spool.pending(10)] == [b"kept"]
     await spool.close()
 
 
-async def test_a_document_that_cannot_be_built_uses_no_number(spool: Spool) -> None:
-    def broken(seq: int) -> bytes:
+async def test_a_document_that_cannot_be_built_uses_no_number_and_takes_no_other_with_it(
+    spool: Spool,
+) -> None:
+    def broken(uuid: str, seq: int) -> bytes:
         raise RuntimeError("no payload")
 
-    with pytest.raises(RuntimeError):
+    await spool.append("telemetry", body("before"))
+    with pytest.raises(RuntimeError, match="no payload"):
         await spool.append("event", broken)
-    assert await spool.append("event", lambda seq: payload()) == 1
+    assert await spool.append("event", body()) == 1
+    assert await numbers(spool) == [("telemetry", 1), ("event", 1)]
 
 
-async def test_everything_runs_in_the_one_named_thread(spool: Spool) -> None:
-    names: set[str] = set()
+async def test_everything_runs_in_the_one_named_thread_that_keeps_no_process_from_ending(
+    spool: Spool,
+) -> None:
+    threads: set[threading.Thread] = set()
 
-    def build(seq: int) -> bytes:
-        names.add(threading.current_thread().name)
-        return payload()
+    def build(uuid: str, seq: int) -> bytes:
+        threads.add(threading.current_thread())
+        return b""
 
     await spool.append("event", build)
-    names.add(await spool.database.run(lambda _: threading.current_thread().name))
-    assert names == {"spool_0"}
+    threads.add(await spool.run(lambda _: threading.current_thread()))
+    assert [(thread.name, thread.daemon) for thread in threads] == [("spool", True)]
 
 
-async def test_the_oldest_delivered_documents_make_room_and_none_that_waits_does(tmp_path: Path) -> None:
-    spool = await Spool.open(tmp_path / "s", keep_rows=20)
-    for _ in range(20):
-        await spool.append("event", lambda seq: payload())
-    await spool.acknowledge("event", 12)
-    await spool.append("event", lambda seq: payload())
+# --- No room: small spools stand for the 64 MiB of a kit
 
-    def kept(db: sqlite3.Connection) -> list[int]:
-        return [row[0] for row in db.execute("SELECT seq FROM record ORDER BY seq")]
+SMALL = 256 * 1024
+BIG = "x" * 3000
 
-    assert await spool.database.run(kept) == list(range(13, 22))
+
+async def fill(spool: Spool, stream: str, count: int) -> None:
+    for _ in range(count):
+        await spool.append(stream, body(BIG))
+    await spool.flush()
+
+
+async def test_delivered_documents_make_room_first_and_nothing_is_lost(tmp_path: Path) -> None:
+    spool = await Spool.open(tmp_path / "s", max_bytes=SMALL)
+    for seq in range(1, 301):
+        await spool.append("event", body(BIG))
+        await acknowledge(spool, "event", seq)
+    assert await numbers(spool) == []
+    assert await spool.newest("event", 1) == [BIG.encode()]
+    told: list[Drop | Replaced] = []
+    await spool.tell(described(told))
+    assert told == []
     await spool.close()
 
 
-async def test_a_full_spool_drops_delivered_documents_before_it_refuses(tmp_path: Path) -> None:
-    spool = await Spool.open(tmp_path / "s", max_bytes=256 * 1024)
-    last = await fill(spool)
-    await spool.acknowledge("event", last)
-    assert await spool.append("event", lambda seq: BIG) == last + 1
+async def test_then_telemetry_goes_and_events_only_after_it_and_each_drop_is_told_with_its_range(
+    tmp_path: Path,
+) -> None:
+    spool = await Spool.open(tmp_path / "s", max_bytes=2 * SMALL)
+    await fill(spool, "event", 20)
+    await fill(spool, "telemetry", 200)
+    told: list[Drop | Replaced] = []
+    await spool.tell(described(told))
+    (drop,) = told
+    assert isinstance(drop, Drop)
+    assert (drop.stream, drop.first, drop.reason, drop.spool) == ("telemetry", 1, "spool_full", spool.uuid)
+    assert drop.last is not None
+    assert drop.count == drop.last
+    events = [seq for stream, seq in await numbers(spool) if stream == "event"]
+    assert events == list(range(1, 22))  # all twenty, and the one that tells it
+    left = [seq for stream, seq in await numbers(spool) if stream == "telemetry"]
+    assert left == list(range(drop.last + 1, 201))
+
+    told.clear()
+    await fill(spool, "event", 200)
+    await spool.tell(described(told))
+    streams = [fact.stream for fact in told if isinstance(fact, Drop)]
+    assert streams == ["telemetry", "event"]
+    await spool.tell(described(told))
+    assert len(told) == 2  # once told, forgotten
     await spool.close()
 
 
-async def test_a_full_spool_refuses_an_event_without_using_its_number(tmp_path: Path) -> None:
-    spool = await Spool.open(tmp_path / "s", max_bytes=128 * 1024)
-    last = await fill(spool)
-    assert await spool.append("event", lambda seq: b"") == last + 1
-    assert [record.seq for record in await spool.pending(1000)] == list(range(1, last + 2))
+async def test_commands_are_never_dropped_for_documents(tmp_path: Path) -> None:
+    spool = await Spool.open(tmp_path / "s", max_bytes=2 * SMALL)
+    row = ("INSERT INTO command (id, claims) VALUES (?, ?)", ("one", b"{}"))
+    await spool.run(lambda db: db.execute(*row).rowcount)
+    await fill(spool, "event", 400)
+    await spool.run(
+        lambda db: db.execute("INSERT INTO command (id, claims) VALUES ('two', zeroblob(60000))").rowcount
+    )
+    ids = await spool.run(lambda db: [name for (name,) in db.execute("SELECT id FROM command ORDER BY age")])
+    assert ids == ["one", "two"]
     await spool.close()
 
 
-async def test_telemetry_waits_while_the_card_takes_none_and_memory_stays_bounded(tmp_path: Path) -> None:
-    spool = await Spool.open(tmp_path / "s", max_bytes=128 * 1024)
-    await fill(spool)
-    for number in range(1, WAITING_LIMIT + 1):
-        assert await spool.append("telemetry", lambda seq: b"t" * 1000) == number
+async def test_what_is_larger_than_the_spool_is_refused_and_the_next_goes_on(tmp_path: Path) -> None:
+    spool = await Spool.open(tmp_path / "s", max_bytes=SMALL)
     with pytest.raises(Full):
-        await spool.append("telemetry", lambda seq: b"t" * 1000)
-    await crash(spool)
+        await spool.run(
+            lambda db: db.execute("INSERT INTO command (id, claims) VALUES ('x', zeroblob(999999))")
+        )
+    assert await spool.append("event", body()) is not None
+    await spool.close()
+
+
+# --- A card that takes nothing
+
+
+async def test_documents_wait_while_the_card_takes_none_and_come_in_their_order(card: Card) -> None:
+    card.broken = True
+    assert await card.spool.append("event", body("one")) is None
+    assert await card.spool.append("telemetry", body("two")) is None
+    assert await card.spool.append("event", body("three")) is None
+    card.broken = False
+    assert await card.spool.append("event", body("four")) == 3
+    payloads = [record.payload for record in await card.spool.pending(9)]
+    assert payloads == [b"one", b"two", b"three", b"four"]
+
+
+async def test_memory_is_bounded_telemetry_goes_first_and_it_is_told_how_much(card: Card) -> None:
+    card.broken = True
+    await card.spool.append("event", body("event 0"))
+    for number in range(WAITING_LIMIT):
+        await card.spool.append("telemetry", body(f"telemetry {number}"))
+    for number in range(1, WAITING_LIMIT + 10):
+        await card.spool.append("event", body(f"event {number}"))
+    assert len(card.spool._waiting) == WAITING_LIMIT
+    assert not card.spool.news  # nothing can be told yet
+    card.broken = False
+    await card.spool.tend()
+    assert card.spool.news
+    told: list[Drop | Replaced] = []
+    await card.spool.tell(described(told))
+    uuid = card.spool.uuid
+    assert told == [
+        Drop(uuid, "event", None, None, 10, "io_error"),
+        Drop(uuid, "telemetry", None, None, WAITING_LIMIT, "io_error"),
+    ]
+    records = await card.spool.pending(10_000)
+    kept = [record.payload for record in records if record.payload != b"told"]
+    assert kept == [b"event %d" % number for number in range(10, WAITING_LIMIT + 10)]
+    assert [record.seq for record in records] == list(range(1, len(records) + 1))
+
+
+async def test_a_card_that_hangs_holds_nobody_up_and_the_watchdog_can_see_it(card: Card) -> None:
+    assert card.spool.busy_since_s is None
+    card.hang()
+    assert await card.spool.append("event", body("hangs")) is None
+    assert card.spool.busy_since_s is not None
+    assert card.spool.alive
+    with pytest.raises(database.Blocked):
+        await card.spool.pending(9)
+    asked = card.asked
+    assert await card.spool.append("event", body("later")) is None
+    assert card.asked == asked  # what is known to hang is not asked again
+    card.release()
+    await card.settle()
+    assert card.spool.busy_since_s is None
+    await card.spool.tend()
+    payloads = [record.payload for record in await card.spool.pending(9)]
+    assert payloads == [b"hangs", b"later"]
+
+
+async def test_what_hung_and_then_failed_waits_on_in_its_place(card: Card) -> None:
+    card.hang()
+    await card.spool.append("event", body("first"))
+    await card.spool.append("event", body("second"))
+    card.broken = True
+    card.release()
+    await card.settle()
+    card.broken = False
+    await card.spool.tend()
+    assert [record.payload for record in await card.spool.pending(9)] == [b"first", b"second"]
+
+
+async def test_an_orderly_stop_does_not_wait_for_a_card_that_hangs(tmp_path: Path) -> None:
+    card = await opened(tmp_path, blocked_s=0.05)
+    card.hang()
+    await card.spool.append("event", body())
+    with pytest.raises(database.Blocked):
+        await card.spool.close()
+    card.release()
+    card.spool._thread._thread.join(5)
+    assert not card.spool.alive
+
+
+async def test_a_session_that_cannot_be_kept_does_not_go_back(card: Card) -> None:
+    assert await card.spool.next_session() == 1
+    card.broken = True
+    told = await card.spool.next_session()
+    assert told > 25_000_000  # minutes since 1970
+    card.broken = False
+    await card.spool.tend()
+    assert await card.spool.next_session() == told + 1
+
+
+# --- The database
 
 
 async def test_a_second_agent_cannot_open_the_spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("diemcau_agent.database._LOCK_WAIT_S", 0.05)
+    monkeypatch.setattr(database, "LOCK_WAIT_S", 0.05)
     spool = await Spool.open(tmp_path / "s")
     with pytest.raises(Locked):
         await Spool.open(tmp_path / "s")
     await spool.close()
-
-
-async def test_a_file_that_is_no_database_is_told_apart(tmp_path: Path) -> None:
-    (tmp_path / "s").write_bytes(b"\0" * 8192)
-    with pytest.raises(Corrupt):
-        await Spool.open(tmp_path / "s")
-
-
-async def test_a_file_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     spool = await Spool.open(tmp_path / "s")
-    await spool.database.run(lambda db: db.execute(f"PRAGMA user_version = {len(SCHEMA) + 1}"))
     await spool.close()
-    with pytest.raises(Corrupt, match="newer version"):
-        await Spool.open(tmp_path / "s")
 
 
-async def test_a_file_is_brought_to_the_newest_version_step_by_step(tmp_path: Path) -> None:
+def test_a_file_is_brought_to_the_newest_version_step_by_step(tmp_path: Path) -> None:
     first = ("CREATE TABLE a (x INTEGER)",)
-    database = await Database.open(tmp_path / "d", first, max_bytes=1 << 20, thread="d")
-    await database.close()
+    database.connect(tmp_path / "d", first, max_bytes=1 << 20).close()
     both = (*first, "ALTER TABLE a ADD COLUMN y INTEGER DEFAULT 7; INSERT INTO a (x) VALUES (1)")
     for _ in range(2):  # the second opening changes nothing
-        database = await Database.open(tmp_path / "d", both, max_bytes=1 << 20, thread="d")
-        assert await database.run(lambda db: db.execute("SELECT x, y FROM a").fetchall()) == [(1, 7)]
-        await database.close()
+        db = database.connect(tmp_path / "d", both, max_bytes=1 << 20)
+        assert db.execute("SELECT x, y FROM a").fetchall() == [(1, 7)]
+        db.close()
 
 
 async def test_commits_are_forced_to_the_card(spool: Spool) -> None:
@@ -223,21 +352,22 @@ async def test_commits_are_forced_to_the_card(spool: Spool) -> None:
             db.execute("PRAGMA synchronous").fetchone()[0],
         )
 
-    assert await spool.database.run(pragmas) == ("wal", 2)
+    assert await spool.run(pragmas) == ("wal", 2)
 
 
 async def test_a_transaction_that_fails_leaves_nothing(spool: Spool) -> None:
     def fail(db: sqlite3.Connection) -> None:
         with transaction(db):
-            db.execute("INSERT INTO pair VALUES ('value.k', 'v')")
+            db.execute("INSERT INTO restart VALUES ('host', 1.0)")
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        await spool.database.run(fail)
-    assert await spool.get("k") is None
+        await spool.run(fail)
+    assert await spool.run(lambda db: db.execute("SELECT count(*) FROM restart").fetchone()[0]) == 0
 
 
 async def test_sessions_grow_and_values_and_the_uuid_stay(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
     spool = await Spool.open(tmp_path / "s")
     first = spool.uuid
     assert [await spool.next_session() for _ in range(2)] == [1, 2]
@@ -248,7 +378,8 @@ async def test_sessions_grow_and_values_and_the_uuid_stay(tmp_path: Path) -> Non
     assert spool.uuid == first
     assert await spool.next_session() == 3
     assert await spool.get("k") == "w"
+    assert await spool.get("unknown") is None
     await spool.close()
-    other = await Spool.open(tmp_path / "other")
+    other = await Spool.open(tmp_path / "other" / "s")
     assert other.uuid != first
     await other.close()

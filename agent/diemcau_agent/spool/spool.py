@@ -208,7 +208,7 @@ class Spool:
         Raises nothing."""
         try:
             await self._ask(self._card.tend, self._open_s)
-            if self._failing:
+            if self._failing or any(document.stream == "event" for _, document in self._waiting):
                 await self._commit()
         except DatabaseError as error:
             self._note_failure(error)
