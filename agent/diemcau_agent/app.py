@@ -122,7 +122,7 @@ class App:
                 "spool": lambda: spool.alive,
                 "dispatcher": lambda: self.inbox.busy and spool.busy_since_s is not None,
             },
-            self._fed,
+            lambda: self.mark.renew(self.stamp),
         )
         self._resumed = False
         self._passing: set[asyncio.Task[None]] = set()
@@ -355,8 +355,9 @@ class App:
         return encode(documents.health(self.stamp, self.book))
 
     def _synced(self) -> bool:
-        """The host's own last word where it has one: in simulation the kernel's is not the room's."""
-        synced = self.book.parts["host"].readings.get("clock_synced")
+        """Now, not as of the last look at the host: the kernel takes its word back once its clock is set. In
+        simulation the host's is the room's, the kernel's is not."""
+        synced = self.book.parts["host"].readings.get("clock_synced") if self.settings.simulated else None
         return self.clock.synced() if synced is None else bool(synced)
 
     async def _line(self) -> Mapping[str, Any]:
@@ -366,10 +367,6 @@ class App:
 
     def _conference_on(self) -> bool:
         return False  # conferences are signed documents: they come with signatures
-
-    def _fed(self) -> None:
-        """The watchdog was: whatever happens next, so long we lived."""
-        self.mark.write(signs.now(self.stamp, within_s=self.watchdog.period_s))
 
     async def _tell_absence(self) -> None:
         """Since the session before: what it was of, and since when, as far as anything was kept."""
@@ -384,7 +381,7 @@ class App:
         last = signs.newest(kept, now.session)
         if last is not None or now.session > 1:
             self.outbox.tell("outage", device="host", data=absence(last, now, ordered))
-        self.mark.write(now)
+        self.mark.renew(self.stamp)
 
     async def _give_back(self) -> None:
         await self.clock.sleep(SETTLED_S)

@@ -77,7 +77,7 @@ class Ladder(msgspec.Struct, frozen=True):
 
     def next(self, trouble: Trouble) -> Step | None:
         """The step whose turn it is; None where none that might help is possible."""
-        steps = [step for step in trouble.steps if step not in self.impossible]
+        steps: list[Step] = [step for step in trouble.steps if step not in self.impossible]
         return steps[min(self.taken, len(steps) - 1)] if steps else None
 
     def due(self, trouble: Trouble, now_s: float, *, conference: bool) -> Step | None:

@@ -21,6 +21,10 @@ log = logging.getLogger(__name__)
 
 COMMITTED_WITHIN_S = 600.0
 """What lived committed something again within so long (docs/wire.md, *acknowledged*)."""
+MEMORY_PACE_S = 5.0
+CARD_PACE_S = 60.0
+FED_S = 10.0
+"""Between two feedings of the watchdog, which renew the mark."""
 STOPPING = "agent_stopping"
 """The kind of event with which a session says goodbye."""
 
@@ -58,11 +62,14 @@ def now(stamp: Stamp, *, within_s: float = 0.0, stopping: bool = False) -> Sign:
 
 
 class AliveMark:
-    """``directory``: in memory, and kept over a restart of the agent (``RuntimeDirectoryPreserve=``)."""
+    """``directory``: in memory, and kept over a restart of the agent (``RuntimeDirectoryPreserve=``). On one
+    that is on a card it is written seldom."""
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / "alive.json"
         self._failing = False
+        self._marked_s = float("-inf")
+        self.pace_s = MEMORY_PACE_S if in_memory(directory) else CARD_PACE_S
 
     def read(self) -> Sign | None:
         try:
@@ -72,6 +79,13 @@ class AliveMark:
         except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
             log.warning("%s: %s", self._path, error)
             return None
+
+    def renew(self, stamp: Stamp) -> None:
+        """We are alive. Written where the last mark is old enough."""
+        now_s = stamp.clock.monotonic()
+        if now_s - self._marked_s >= self.pace_s:
+            self._marked_s = now_s
+            self.write(now(stamp, within_s=self.pace_s + FED_S))
 
     def write(self, sign: Sign) -> None:
         """Whole or not at all. Where it cannot be written, the spool's word is all there will be."""
@@ -114,3 +128,14 @@ def newest(signs: Iterable[Sign | None], session: int) -> Sign | None:
     """The last of those before ``session``."""
     earlier = [sign for sign in signs if sign is not None and sign.session < session]
     return max(earlier, key=lambda sign: (sign.session, sign.mono_ms), default=None)
+
+
+def in_memory(path: Path, mounts: Path = Path("/proc/self/mounts")) -> bool:
+    """Whether ``path`` is on a tmpfs; False where that cannot be known."""
+    try:
+        lines = [line.split() for line in mounts.read_text().splitlines()]
+    except OSError:
+        return False
+    place = path.absolute()
+    above = [(len(at), kind) for _, at, kind, *_ in lines if place.is_relative_to(at)]
+    return bool(above) and max(above)[1] == "tmpfs"

@@ -93,7 +93,7 @@ class Watch:
         self.progress = 0
         self.healer = Healer(
             clock, self.book, self.devices, self.devices.rebind, lambda device: {},
-            lambda kind, **what: None, lambda: False,
+            self.tell, lambda: False,
         )  # fmt: skip
         self.monitor = Monitor(
             settings,
@@ -108,6 +108,9 @@ class Watch:
             identified=lambda: None,
             heal=self.healer.tend,
         )
+
+    def tell(self, kind: str, **what: Any) -> None:
+        assert kind == "healing"
 
     def advance(self) -> None:
         self.progress += 1

@@ -8,7 +8,17 @@ from typing import Any
 
 import pytest
 
-from diemcau_agent.signs import COMMITTED_WITHIN_S, AliveMark, Sign, committed, newest, now
+from diemcau_agent.signs import (
+    CARD_PACE_S,
+    COMMITTED_WITHIN_S,
+    FED_S,
+    AliveMark,
+    Sign,
+    committed,
+    in_memory,
+    newest,
+    now,
+)
 from diemcau_agent.stamp import Stamp
 from fakeclock import FakeClock
 
@@ -83,3 +93,32 @@ def test_the_newest_of_an_earlier_session_counts() -> None:
     signs = [sign(3, 9_000), None, sign(4, 1_000), sign(4, 2_000), sign(5, 1)]
     assert newest(signs, 5) == sign(4, 2_000)
     assert newest([None, sign(5, 1)], 5) is None
+
+
+def test_what_is_in_memory_is_told_by_the_mounts(tmp_path: Path) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(
+        "/dev/mmcblk0p2 / ext4 rw 0 0\ntmpfs /run tmpfs rw 0 0\n/dev/sda1 /run/media ext4 rw 0 0\n"
+    )
+    assert in_memory(Path("/run/diemcau"), mounts)
+    assert not in_memory(Path("/var/lib/diemcau"), mounts)
+    assert not in_memory(Path("/run/media/x"), mounts)
+    assert not in_memory(Path("/running"), mounts)
+    assert not in_memory(Path("/run/diemcau"), tmp_path / "none")
+
+
+def test_a_mark_that_is_on_a_card_costs_it_one_small_write_a_minute(tmp_path: Path, clock: FakeClock) -> None:
+    stamp = Stamp("xp-0417", "one", 3, clock)
+    mark = AliveMark(tmp_path)
+    mark.pace_s = CARD_PACE_S
+    written: list[Sign] = []
+
+    def write(sign: Sign) -> None:
+        written.append(sign)
+
+    mark.write = write
+    for _ in range(360):
+        mark.renew(stamp)
+        clock.mono_s += FED_S
+    assert len(written) == 60
+    assert written[0].within_s == CARD_PACE_S + FED_S

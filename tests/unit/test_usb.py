@@ -65,7 +65,10 @@ async def test_a_hub_is_left_alone(sysfs: Path) -> None:
 
 async def test_a_kit_that_may_not_says_so(sysfs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The tests run as root, to whom every file is writable; in the unit /sys is a read-only mount.
-    monkeypatch.setattr(usb.os, "access", lambda path, mode: False)
+    def refused(path: Path, mode: int) -> bool:
+        return False
+
+    monkeypatch.setattr(usb.os, "access", refused)
     with pytest.raises(NotPossible, match="may not bind USB devices"):
         await Usb(sysfs).rebind(CAMERA)
     assert written(sysfs) == ("", "")
