@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import msgspec
+
 from .clock import Clock, rfc3339
 from .health import DeviceHealth, Observation, readiness, update
 from .model import Judged, Readiness, Reading
+
+CORRECTED_S = 2.0
+"""A clock that is set moves wall time by more; one that drifts, by less between two looks."""
 
 Listener = Callable[[str, DeviceHealth, DeviceHealth], None]
 
@@ -21,6 +26,7 @@ class HealthBook:
             part: DeviceHealth(since_s=clock.wall()) for part in (*devices, "host", "line")
         }
         self._listeners: list[Listener] = []
+        self._offset_s = clock.wall() - clock.monotonic()
 
     def listen(self, listener: Listener) -> None:
         """``listener(part, before, after)`` is called on every look; compare to know what changed."""
@@ -29,10 +35,24 @@ class HealthBook:
     def apply(self, part: str, observation: Observation) -> None:
         if part not in self.parts:
             return  # not expected in this room
+        self._correct()
         before = self.parts[part]
         after = self.parts[part] = update(before, observation, self._clock.wall())
         for listener in self._listeners:
             listener(part, before, after)
+
+    def _correct(self) -> None:
+        """Where the clock was set meanwhile, say what was before as it would have said it then: a Pi starts
+        in the past, and nothing has been wrong since 1970."""
+        offset_s = self._clock.wall() - self._clock.monotonic()
+        moved_s, self._offset_s = offset_s - self._offset_s, offset_s
+        if abs(moved_s) < CORRECTED_S:
+            return
+        for part, health in self.parts.items():
+            checked_s = None if health.checked_s is None else health.checked_s + moved_s
+            self.parts[part] = msgspec.structs.replace(
+                health, since_s=health.since_s + moved_s, checked_s=checked_s
+            )
 
     def readiness(self) -> tuple[Readiness, tuple[str, ...]]:
         return readiness(self.parts)
