@@ -78,7 +78,7 @@ class TrackerModel(RuleBasedStateMachine):
 
 
 TestTrackerModel = TrackerModel.TestCase
-TestTrackerModel.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestTrackerModel.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
 
 
 @given(st.lists(st.tuples(NUMBERS, st.integers(0, 9))), NUMBERS, st.integers(0, 30))
