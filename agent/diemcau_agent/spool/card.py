@@ -18,7 +18,7 @@ from diemcau_agent import database
 from diemcau_agent.database import CardFailed, Corrupt, DatabaseError, Full, told
 
 from .file import SpoolFile
-from .inherited import Estate
+from .inherited import SHARE, Estate
 from .side import Identity, Side
 from .store import Store
 from .tables import Replaced
@@ -29,8 +29,6 @@ T = TypeVar("T")
 
 _MENDINGS = 64
 """How often one work is tried again; each time a little more room was made for it."""
-_WORK_PAGES = 128
-"""No work needs more; where it fails with so many free, it is the card that is full."""
 
 
 class Card:
@@ -120,7 +118,7 @@ class Card:
 
     def _make_room(self, store: Store) -> None:
         with told():
-            capped = self._file.free_pages() < min(_WORK_PAGES, self._pages // 8)
+            capped = self._file.capped()
         if capped:
             try:
                 with told():
@@ -138,38 +136,53 @@ class Card:
         self.store = None
         self.failed = True
         kept = self._file.set_aside()
-        before = self._side.identity.spool
-        estate: Estate | None = None
-        try:
-            with closing(database.look_into(kept)) as old:
-                estate = Estate(old, before)
-        except sqlite3.Error as error:
-            log.error("%s: nothing of it can be read: %s", kept, error)
-        if estate is not None:
-            before = estate.spool
-            self.session = max(self.session, estate.session)
+        estate = self._estate(kept)
+        before = self._side.identity.spool if estate is None else estate.spool
+        self.session = max(self.session, 0 if estate is None else estate.session)
+        values = {"session": str(self.session)}
         try:
             with told():
                 store = Store(self._file.connect(), self._pages)
-                replaced = Replaced(before, "corrupt", kept.name, 0 if estate is None else estate.documents)
-                store.settle(
-                    replaced, {"session": str(self.session)}, () if estate is None else estate.statements
-                )
+            for documents in (True, False):
+                count = len(estate.documents) if estate is not None and documents else 0
+                statements = () if estate is None else estate.statements(documents=documents)
+                try:
+                    with told():
+                        store.settle(Replaced(before, "corrupt", kept.name, count), values, statements)
+                    break
+                except Full as error:
+                    log.error("%s: no room for what is left of the one before: %s", self._file.path, error)
+            else:
+                with told():
+                    store.settle(Replaced(before, "corrupt", kept.name), values, ())
+            with told():
+                self._file.merge()
         except Corrupt as error:
             raise CardFailed(f"a new spool is damaged too: {error}") from error
         self.store = store
         self.failed = False
         self._remember()
 
+    def _estate(self, kept: Path) -> Estate | None:
+        before = self._side.identity.spool
+        try:
+            with closing(database.look_into(kept)) as old:
+                room = self._pages * database.PAGE_BYTES // SHARE
+                return Estate(old, before, self._side.marked(before), room)
+        except sqlite3.Error as error:
+            log.error("%s: nothing of it can be read: %s", kept, error)
+            return None
+
     def _compare(self, store: Store) -> None:
         """With what is known beside the file: another spool than the last time is told too."""
         before = self._side.identity.spool
         try:
             with told():
-                if before not in (None, store.uuid) and store.get("replaced") is None:
+                if before not in (None, store.uuid):
                     store.settle(Replaced(before, "missing", None), {}, ())
                 if self.session > int(store.get("session") or 0):
                     store.put("session", str(self.session))
+                self._file.merge()
         except DatabaseError as error:
             log.error("%s: %s", self._file.path, error)
         self._remember()

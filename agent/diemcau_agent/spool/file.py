@@ -34,6 +34,9 @@ READ_S = 5.0
 READ_ON_S = 1.0
 BALLAST_SHARE = 128
 """One part in so many of the cap: 512 KiB of 64 MiB, what the log may grow to."""
+_WORK_PAGES = 64
+_PLENTY_BYTES = 8 * 1024 * 1024
+"""No work needs more, and the log with it."""
 _SUFFIXES = ("", "-wal", "-shm")
 _MIB = 1024 * 1024
 _MAGIC = b"SQLite format 3\0"
@@ -64,7 +67,7 @@ class SpoolFile:
         db = database.connect(self.path, SCHEMA, max_bytes=self._max_bytes, functions=FUNCTIONS)
         self.connection = db
         with database.told():
-            recovered = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1]
+            recovered = self.merge()
         if recovered < committed:
             raise Corrupt(f"its log is damaged: {committed} pages were committed, {recovered} can be read")
         self._checked = self._unread is None
@@ -72,6 +75,12 @@ class SpoolFile:
             database.check(db)
         self.refill_ballast()
         return db
+
+    def merge(self) -> int:
+        """The log into the file, so that what is old does not hang on it; how many pages it holds."""
+        if self.connection is None:
+            return 0
+        return int(self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1])
 
     def read_on(self) -> None:
         """Read what opening did not, a second's worth, and check once all is read. Raises Corrupt."""
@@ -125,10 +134,11 @@ class SpoolFile:
             return
         self.connection.execute(f"PRAGMA max_page_count = {self._max_bytes // database.PAGE_BYTES}")
 
-    def free_pages(self) -> int:
-        """What can be written before the cap is reached."""
+    def capped(self) -> bool:
+        """Whether it is the cap that leaves no room, not the card."""
         pages, free, cap = (self._pragma(name) for name in ("page_count", "freelist_count", "max_page_count"))
-        return cap - pages + free
+        room = os.statvfs(self.path.parent)
+        return cap - pages + free < _WORK_PAGES or room.f_bavail * room.f_frsize > _PLENTY_BYTES
 
     def release_ballast(self) -> None:
         """The card is full: merge the log, and let the file grow no more, so that dropping is enough from
@@ -139,7 +149,7 @@ class SpoolFile:
         if not had and self._pragma("max_page_count") == pages:
             raise Full("the card is full")
         log.error("%s: the card is full; the oldest documents are dropped from now on", self.path)
-        self._pragma("wal_checkpoint(PASSIVE)")
+        self.merge()
         self._pragma(f"max_page_count = {pages}")
 
     def _pragma(self, name: str) -> int:

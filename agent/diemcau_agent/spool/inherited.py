@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -18,8 +18,8 @@ from .tables import Record, checksum, sound
 
 log = logging.getLogger(__name__)
 
-LIMIT_BYTES = 8 * 1024 * 1024
-"""Of documents that are taken over, the newest; a new spool must be there in seconds."""
+SHARE = 8
+"""One part in so many of a spool's size is taken over at most, the newest: it must be there in seconds."""
 
 Statement = tuple[str, tuple[Any, ...]]
 """SQL and its values."""
@@ -42,6 +42,10 @@ _TABLES = (
     (
         "SELECT spool, stream, first, last, count, reason FROM loss ORDER BY number",
         _LOSS,
+    ),
+    (
+        "SELECT previous, reason, kept, salvaged FROM replaced ORDER BY number",
+        "INSERT INTO replaced (previous, reason, kept, salvaged) VALUES (?, ?, ?, ?)",
     ),
 )
 """How what is no document is read there and written here."""
@@ -101,16 +105,18 @@ class Inherited:
 
 
 class Estate:
-    """What ``old`` leaves, as ``statements`` for its heir: commands, values, losses, and ``documents``, so
-    many. ``spool``: its UUID, where it cannot tell itself. What of the documents cannot be taken over is
-    among the losses. Never raises for damage."""
+    """What ``old`` leaves: commands, values, losses, and documents of ``room`` bytes. ``spool``: its UUID,
+    where it cannot tell itself; ``marked``: how far each stream had got at least. What of the documents
+    cannot be taken over is among the losses. Never raises for damage."""
 
-    def __init__(self, old: sqlite3.Connection, spool: str | None) -> None:
+    def __init__(
+        self, old: sqlite3.Connection, spool: str | None, marked: Mapping[str, int], room: int
+    ) -> None:
         self._old = old
-        self.statements: list[Statement] = []
-        self.documents = 0
-        for read, write in _TABLES:
-            self.statements += [(write, row) for row in self._rows(read)]
+        self._marked = marked
+        self._room = room
+        self._values = [(write, row) for read, write in _TABLES for row in self._rows(read)]
+        self.documents: list[Record] = []
         named = {
             key: value
             for key, value, crc in self._rows("SELECT key, value, crc FROM pair")
@@ -118,12 +124,16 @@ class Estate:
         }
         self.spool = named.get("uuid", spool)
         self.session = int(named.get("session", 0))
-        self._room = LIMIT_BYTES
         kept = [each for name in STREAMS for each in self._stream(name)]
         kept.sort(key=lambda each: each[0])
         self._inherited()
-        for _, record in kept:
-            self._keep(record)
+        self.documents += [record for _, record in kept]
+
+    def statements(self, *, documents: bool) -> list[Statement]:
+        """For its heir; where the documents find no room there, they are lost."""
+        if documents:
+            return self._values + [_kept(record) for record in self.documents]
+        return self._values + [_lost(each.spool, each.stream, each.seq, each.seq) for each in self.documents]
 
     def _stream(self, name: str) -> list[tuple[int, Record]]:
         """(age, document): the newest that there is room for."""
@@ -131,6 +141,7 @@ class Estate:
         for row in self._rows(f"SELECT last, delivered, crc FROM stream WHERE name = '{name}'"):
             if sound(row[2], name, row[0], row[1], b""):
                 last, delivered, _ = row
+        last = max(last or 0, self._marked.get(name, 0)) or None
         found: dict[int, tuple[int, Record]] = {}
         for order in ("DESC", "ASC"):  # what lies behind a damaged page can be read from the other side
             for seq, age, crc, payload in self._rows(
@@ -148,7 +159,7 @@ class Estate:
             numbers.append(last + 1)
         for before, after in pairwise(numbers):
             if after - before > 1:
-                self._lose(self.spool or "unknown", name, before + 1, after - 1)
+                self._values.append(_lost(self.spool or "unknown", name, before + 1, after - 1))
         return list(found.values())
 
     def _inherited(self) -> None:
@@ -157,23 +168,9 @@ class Estate:
         ):
             if sound(crc, f"{spool} {name}", seq, 0, payload) and self._room > 0:
                 self._room -= len(payload)
-                self._keep(Record(spool, name, seq, payload))
+                self.documents.append(Record(spool, name, seq, payload))
             else:
-                self._lose(spool, name, seq, seq)
-
-    def _keep(self, record: Record) -> None:
-        self.documents += 1
-        crc = checksum(f"{record.spool} {record.stream}", record.seq, 0, record.payload)
-        self.statements.append(
-            (
-                "INSERT OR IGNORE INTO inherited (spool, stream, seq, crc, payload) VALUES (?, ?, ?, ?, ?)",
-                (record.spool, record.stream, record.seq, crc, record.payload),
-            )
-        )
-
-    def _lose(self, spool: str, name: str, first: int, last: int) -> None:
-        row = (spool, name, first, last, last - first + 1, "corrupt")
-        self.statements.append((_LOSS, row))
+                self._values.append(_lost(spool, name, seq, seq))
 
     def _rows(self, read: str) -> Iterator[tuple[Any, ...]]:
         """As far as they can be read."""
@@ -181,3 +178,13 @@ class Estate:
             yield from self._old.execute(read)
         except sqlite3.Error as error:
             log.warning("spool: not all of the one before can be read: %s: %s", error, read)
+
+
+def _kept(record: Record) -> Statement:
+    crc = checksum(f"{record.spool} {record.stream}", record.seq, 0, record.payload)
+    write = "INSERT OR IGNORE INTO inherited (spool, stream, seq, crc, payload) VALUES (?, ?, ?, ?, ?)"
+    return write, (record.spool, record.stream, record.seq, crc, record.payload)
+
+
+def _lost(spool: str, name: str, first: int, last: int) -> Statement:
+    return _LOSS, (spool, name, first, last, last - first + 1, "corrupt")

@@ -1,4 +1,4 @@
-"""What nobody will get, until an event has told it: the table ``loss``, and the value ``replaced``."""
+"""What nobody will get, and that this is another spool, until an event has told it."""
 
 from __future__ import annotations
 
@@ -38,19 +38,27 @@ class Losses:
                 (spool, name, first, last, count, reason),
             )
 
-    def untold(self, replaced: str | None) -> list[tuple[int, Drop | Replaced]]:
-        """The oldest, each with a number for :meth:`forget`. ``replaced``: the value of that name."""
-        facts: list[tuple[int, Drop | Replaced]] = []
-        if replaced is not None:
-            facts.append((0, msgspec.json.decode(replaced, type=Replaced)))
-        rows = self._db.execute(
+    def replaced(self, fact: Replaced) -> None:
+        self._db.execute(
+            "INSERT INTO replaced (previous, reason, kept, salvaged) VALUES (?, ?, ?, ?)",
+            msgspec.structs.astuple(fact),
+        )
+        self.any = True
+
+    def untold(self) -> list[tuple[str, int, Drop | Replaced]]:
+        """The oldest, each with what :meth:`forget` needs."""
+        facts: list[tuple[str, int, Drop | Replaced]] = []
+        for number, *fields in self._db.execute(
+            "SELECT number, previous, reason, kept, salvaged FROM replaced ORDER BY number LIMIT ?",
+            (_AT_ONCE,),
+        ):
+            facts.append(("replaced", number, Replaced(*fields)))
+        for number, *fields in self._db.execute(
             "SELECT number, spool, stream, first, last, count, reason FROM loss ORDER BY number LIMIT ?",
             (_AT_ONCE,),
-        )
-        return facts + [(number, Drop(*fields)) for number, *fields in rows]
+        ):
+            facts.append(("loss", number, Drop(*fields)))
+        return facts
 
-    def forget(self, number: int) -> None:
-        if number:
-            self._db.execute("DELETE FROM loss WHERE number = ?", (number,))
-        else:
-            self._db.execute("DELETE FROM pair WHERE key = 'replaced'")
+    def forget(self, table: str, number: int) -> None:
+        self._db.execute(f"DELETE FROM {table} WHERE number = ?", (number,))

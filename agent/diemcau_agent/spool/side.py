@@ -68,7 +68,7 @@ class Side:
         self.identity = identity
         return True
 
-    def marked(self, spool: str) -> Mapping[str, int]:
+    def marked(self, spool: str | None) -> Mapping[str, int]:
         """How far each stream had got at least; nothing of a stream that is not known."""
         mark = _read(self._mark_path, Mark)
         return {} if mark is None or mark.spool != spool else mark.last

@@ -46,6 +46,8 @@ MAX_BYTES = 64 * 1024 * 1024
 OPEN_S = 8.0
 BLOCKED_S = 10.0
 """How long opening, and anything else, may take before nobody waits any more."""
+_COMMIT = 2 * BATCH
+"""Documents in one transaction, so that no log grows far."""
 _CURSOR_LAG = 64
 """Deliveries after which the cursors are committed though nothing else is to be written."""
 
@@ -252,15 +254,24 @@ class Spool:
     async def _commit(self) -> list[int]:
         """All that waits, and the cursors; the numbers. What fails waits on, be it long after."""
         self._refuse_while_blocked()
-        batch = list(self._waiting)
+        waiting = list(self._waiting)
         self._waiting.clear()
+        futures = [
+            self._submit_batch(waiting[at : at + _COMMIT]) for at in range(0, max(1, len(waiting)), _COMMIT)
+        ]
+        numbers: list[int] = []
+        for future in futures:
+            try:
+                numbers += await self._await(future, self._blocked_s)
+            except Unbuildable as error:
+                raise (error.__cause__ or error) from None
+        return numbers
+
+    def _submit_batch(self, batch: list[tuple[int, Document]]) -> asyncio.Future[list[int]]:
         documents = [document for _, document in batch]
         future = self._submit(lambda: self._card.run(lambda store: store.commit(documents)))
         future.add_done_callback(partial(self._ended, batch))
-        try:
-            return await self._await(future, self._blocked_s)
-        except Unbuildable as error:
-            raise (error.__cause__ or error) from None
+        return future
 
     def _ended(self, batch: list[tuple[int, Document]], future: asyncio.Future[list[int]]) -> None:
         error = asyncio.CancelledError() if future.cancelled() else future.exception()

@@ -19,8 +19,6 @@ import uuid
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 
-import msgspec
-
 from diemcau_agent.database import Corrupt, transaction
 from diemcau_agent.topics import STREAMS
 
@@ -171,13 +169,13 @@ class Store:
     def tell(self, describe: Callable[[Drop | Replaced], Build]) -> int:
         """Keep an event for each thing that has to be told, and forget it; how many. ``describe`` gives
         what builds the event."""
-        facts = self.losses.untold(self.get("replaced"))
+        facts = self.losses.untold()
         self.losses.any = False
         try:
-            for number, fact in facts:
+            for table, number, fact in facts:
                 with self._change() as streams:
                     self._insert(Document("event", describe(fact)), streams)
-                    self.losses.forget(number)
+                    self.losses.forget(table, number)
         except BaseException:
             self.losses.any = True
             raise
@@ -194,7 +192,7 @@ class Store:
                 except sqlite3.IntegrityError as error:
                     log.warning("spool: a damaged row is not taken over: %s: %s", error, write)
             if replaced is not None:
-                self._put("replaced", msgspec.json.encode(replaced).decode())
+                self.losses.replaced(replaced)
             for key, value in values.items():
                 self._put(key, value)
         self.losses.any = True

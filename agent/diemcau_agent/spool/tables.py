@@ -6,7 +6,7 @@ streams in the order of keeping; ``payload``, the JSON as it goes on the wire, U
 :func:`checksum` of all of these, so a row whose ``crc`` differs is damaged. ``stream`` holds of each
 the newest number ever given (``last``) and the last that was delivered, ``pair`` the ``uuid`` and other
 values by name, ``inherited`` undelivered documents of spools before this one, under their own name and
-number, ``loss`` what nobody will get and no event has told yet.
+number, ``loss`` and ``replaced`` what no event has told yet.
 """
 
 from __future__ import annotations
@@ -47,6 +47,9 @@ SCHEMA = (
     CREATE TABLE loss (
         number INTEGER PRIMARY KEY, spool TEXT NOT NULL, stream TEXT NOT NULL, first INTEGER NOT NULL,
         last INTEGER NOT NULL, count INTEGER NOT NULL, reason TEXT NOT NULL
+    );
+    CREATE TABLE replaced (
+        number INTEGER PRIMARY KEY, previous TEXT, reason TEXT NOT NULL, kept TEXT, salvaged INTEGER NOT NULL
     );
     INSERT INTO event
         SELECT seq, age, checksum(stream, seq, age, payload), payload FROM record WHERE stream = 'event';
