@@ -11,6 +11,7 @@ from fakeclock import FakeClock
 
 PROGRAMS = {
     "mosquitto": ("mosquitto",),
+    "mounts": ("mount", "umount", "losetup", "truncate", "mkfs.ext4"),
     "netns": ("ip", "tc", "setpriv", "openssl", "ping"),
     "tshark": ("tshark",),
     "pipewire": (

@@ -44,8 +44,7 @@ class Card:
 
     def open(self) -> None:
         """Or once more, after a failure. Raises Locked, Full, CardFailed."""
-        self.store = None
-        self._file.release()
+        self.close()  # all of it: what was mounted may be another file system by now
         self._side.read()
         self.session = max(self.session, self._side.identity.session)
         try:
@@ -101,6 +100,9 @@ class Card:
 
     def tend(self) -> None:
         """From time to time. Raises Full, CardFailed."""
+        if self.failed and self.store is not None:
+            with told():
+                self._file.probe()  # where that fails, what is open can still be read
         if self.store is None or self.failed:
             self.open()
             return

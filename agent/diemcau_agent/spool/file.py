@@ -93,6 +93,17 @@ class SpoolFile:
         database.check(self.connection)
         self._checked = True
 
+    def probe(self) -> None:
+        """Whether the card takes anything. Raises OSError."""
+        probe = self.path.with_name(f"{self.path.stem}.probe")
+        descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, bytes(database.PAGE_BYTES))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+            probe.unlink(missing_ok=True)
+
     def set_aside(self) -> Path:
         """Let go of the file and rename it, with its log; where it is now. Raises CardFailed."""
         self.release()
