@@ -22,7 +22,7 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,7 @@ from diemcau_agent.database import Blocked, DatabaseError, DiskThread, Locked
 from .card import Card
 from .store import Store, Unbuildable
 from .tables import Build, Document, Drop, Record, Replaced
+from .waiting import Item, Waiting
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +41,6 @@ FLUSH_REST_S = 600.0
 FLUSH_CONFERENCE_S = 60.0
 """How old telemetry may grow in memory, at rest and while a conference is on (docs/wire.md)."""
 BATCH = 50
-WAITING_LIMIT = 1000
-"""Documents that memory holds while the card takes none."""
 MAX_BYTES = 64 * 1024 * 1024
 OPEN_S = 8.0
 BLOCKED_S = 10.0
@@ -63,11 +62,7 @@ class Spool:
         self._blocked_s = blocked_s
         self._thread = DiskThread("spool")
         self._card = Card(path, max_bytes)
-        self._waiting: deque[tuple[int, Document]] = deque()
-        """In the order of appending, by a number that says it."""
-        self._appended = 0
-        self._lost: Counter[str] = Counter()
-        """Documents that memory could not hold, by stream."""
+        self._waiting = Waiting()
         self._failing = False
 
     @classmethod
@@ -110,7 +105,7 @@ class Spool:
     def news(self) -> bool:
         """Whether there is something for :meth:`tell`."""
         store = self._card.store
-        return store is not None and not self._failing and (store.losses.any or bool(self._lost))
+        return store is not None and not self._failing and (store.losses.any or bool(self._waiting.lost))
 
     # --- Documents
 
@@ -119,9 +114,7 @@ class Spool:
 
         ``build(spool, seq)`` makes the payload, in the disk's thread; where it raises, no number is used.
         """
-        self._appended += 1
-        self._waiting.append((self._appended, Document(stream, build)))
-        self._trim()
+        self._waiting.append(Document(stream, build))
         if stream == "telemetry" and len(self._waiting) % BATCH:
             return None
         try:
@@ -132,7 +125,7 @@ class Spool:
 
     def forgo(self, stream: str) -> None:
         """A document that could not even wait: counted, and told."""
-        self._lost[stream] += 1
+        self._waiting.lost[stream] += 1
 
     async def flush(self) -> None:
         """Commit the documents and the cursors that wait."""
@@ -172,7 +165,7 @@ class Spool:
     async def tell(self, describe: Callable[[Drop | Replaced], Build]) -> None:
         """Keep an event for each loss that has not been told, and for a new spool. ``describe`` gives what
         builds the event."""
-        lost, self._lost = self._lost, Counter()
+        lost, self._waiting.lost = self._waiting.lost, Counter()
         for stream, count in sorted(lost.items()):
             drop = Drop(self.uuid, stream, None, None, count, "io_error")
             await self.append("event", describe(drop))
@@ -210,7 +203,7 @@ class Spool:
         Raises nothing."""
         try:
             await self._ask(self._card.tend, self._open_s)
-            if self._failing or any(document.stream == "event" for _, document in self._waiting):
+            if self._failing or self._waiting.urgent:
                 await self._commit()
         except DatabaseError as error:
             self._note_failure(error)
@@ -254,47 +247,33 @@ class Spool:
     async def _commit(self) -> list[int]:
         """All that waits, and the cursors; the numbers. What fails waits on, be it long after."""
         self._refuse_while_blocked()
-        waiting = list(self._waiting)
-        self._waiting.clear()
-        futures = [
-            self._submit_batch(waiting[at : at + _COMMIT]) for at in range(0, max(1, len(waiting)), _COMMIT)
-        ]
         numbers: list[int] = []
-        for future in futures:
+        for future in [self._submit_batch(batch) for batch in self._waiting.take(_COMMIT)]:
             try:
                 numbers += await self._await(future, self._blocked_s)
             except Unbuildable as error:
                 raise (error.__cause__ or error) from None
         return numbers
 
-    def _submit_batch(self, batch: list[tuple[int, Document]]) -> asyncio.Future[list[int]]:
-        documents = [document for _, document in batch]
+    def _submit_batch(self, batch: list[Item]) -> asyncio.Future[list[int]]:
+        documents = [item.document for item in batch]
         future = self._submit(lambda: self._card.run(lambda store: store.commit(documents)))
         future.add_done_callback(partial(self._ended, batch))
         return future
 
-    def _ended(self, batch: list[tuple[int, Document]], future: asyncio.Future[list[int]]) -> None:
+    def _ended(self, batch: list[Item], future: asyncio.Future[list[int]]) -> None:
         error = asyncio.CancelledError() if future.cancelled() else future.exception()
         if error is None:
             if self._failing:
                 log.warning("%s: the card takes documents again", self._path)
             self._failing = False
-            return
-        if isinstance(error, Unbuildable):
-            batch = [item for item in batch if item[1] is not error.document]
-        elif not isinstance(error, DatabaseError):
-            log.error("%s: a document is not kept", self._path, exc_info=error)
-            return
-        else:
+        elif isinstance(error, Unbuildable):
+            self._waiting.put_back([item for item in batch if item.document is not error.document])
+        elif isinstance(error, DatabaseError):
             self._note_failure(error)
-        self._waiting = deque(sorted([*batch, *self._waiting], key=lambda item: item[0]))
-        self._trim()
-
-    def _trim(self) -> None:
-        while len(self._waiting) > WAITING_LIMIT:
-            oldest = next((item for item in self._waiting if item[1].stream == "telemetry"), self._waiting[0])
-            self._waiting.remove(oldest)
-            self._lost[oldest[1].stream] += 1
+            self._waiting.put_back(batch)
+        else:
+            log.error("%s: %d documents are not kept", self._path, len(batch), exc_info=error)
 
     def _note_failure(self, error: DatabaseError) -> None:
         if not self._failing:

@@ -30,9 +30,8 @@ from .tables import Build, Document, Drop, Reason, Record, Replaced, Stream, che
 log = logging.getLogger(__name__)
 
 CHUNK = 64
-"""Documents that go at once."""
+"""Documents, or commands, that go at once."""
 _CHUNKS = 64
-_COMMANDS = 64
 _DOCUMENTS_SHARE = 0.75
 """Of the pages; the rest is for commands."""
 
@@ -113,7 +112,7 @@ class Store:
             gone = self.db.execute(
                 """DELETE FROM command WHERE age IN (
                        SELECT age FROM command WHERE answer IS NOT NULL ORDER BY age LIMIT ?)""",
-                (_COMMANDS,),
+                (CHUNK,),
             ).rowcount
         if gone:
             log.error("spool: the oldest %d commands are forgotten, there is no room", gone)
@@ -169,8 +168,8 @@ class Store:
     def tell(self, describe: Callable[[Drop | Replaced], Build]) -> int:
         """Keep an event for each thing that has to be told, and forget it; how many. ``describe`` gives
         what builds the event."""
-        facts = self.losses.untold()
         self.losses.any = False
+        facts = self.losses.untold()
         try:
             for table, number, fact in facts:
                 with self._change() as streams:
@@ -251,7 +250,7 @@ class Store:
         return pages - free > self._pages
 
     def _drop(self, streams: dict[str, Stream], *, waiting: bool) -> bool:
-        """The oldest of the first stream that has any, delivered ones or those that are still ``waiting``."""
+        """Of the first stream that has any, delivered documents or those that are still ``waiting``."""
         return any(self._drop_of(name, streams, waiting) for name in STREAMS[::-1])
 
     def _drop_of(self, name: str, streams: dict[str, Stream], waiting: bool) -> bool:
