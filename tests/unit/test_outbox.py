@@ -89,7 +89,7 @@ async def test_catching_up_is_no_faster_than_20_a_second(bench: Bench) -> None:
     bench.start(bench.outbox.run())
     for number in range(40):
         bench.outbox.tell(f"kind_{number}")
-    await bench.card.settle()
+    await bench.outbox.settle(5)
     bench.drain()
     await bench.card.live(bench.clock, 4, DRAIN_PAUSE_S)
     assert bench.kinds == [f"kind_{number}" for number in range(40)]
@@ -101,7 +101,7 @@ async def test_what_was_not_acknowledged_is_sent_again_on_the_next_connection(be
     bench.start(bench.outbox.run())
     bench.outbox.tell("one")
     bench.outbox.tell("two")
-    await bench.card.settle()
+    await bench.outbox.settle(5)
     bench.acknowledging = False
     lost = bench.drain()
     await bench.card.live(bench.clock, 1)
@@ -216,13 +216,11 @@ async def test_while_a_conference_is_on_telemetry_is_committed_each_minute(bench
     assert len(await bench.card.spool.pending(99)) == 1
 
 
-async def test_a_slow_line_has_four_on_their_way_and_each_is_delivered_after_those_before(
-    bench: Bench,
-) -> None:
+async def test_a_slow_line_has_four_on_their_way_and_each_is_delivered_in_its_order(bench: Bench) -> None:
     bench.start(bench.outbox.run())
     for number in range(6):
         bench.outbox.tell(f"kind_{number}")
-    await bench.card.settle()
+    await bench.outbox.settle(5)
     bench.acknowledging = False
     bench.drain()
     await bench.card.live(bench.clock, 1)
