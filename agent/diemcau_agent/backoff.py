@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-BACKOFF_CAP_LINE_S = 45.0
-"""An attempt on a line that says nothing lasts 10 s more: together within the minute after its repair."""
+BACKOFF_CAP_LINE_S = 40.0
+"""An attempt on a line that says nothing lasts 20 s more: together within the minute after its repair."""
 BACKOFF_CAP_REFUSED_S = 300.0
 STABLE_S = 60.0
 

@@ -163,9 +163,6 @@ class Broker:
         self._stamp.connection = new_connection()
         broker = self._settings.broker
 
-        def received(message: Message) -> None:
-            self._received(connection, message)
-
         try:
             connection = await Connection.open(
                 Address.parse(url),
@@ -175,7 +172,7 @@ class Broker:
                 tls=Tls(broker.ca_file, broker.cert_file, broker.key_file),
                 clock=self._clock,
                 executor=self._executor,
-                on_message=received,
+                on_message=self._received,
             )
         except ConnectFailed as error:
             self.trouble = str(error) or type(error).__name__

@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import msgspec
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
@@ -83,10 +84,13 @@ class _Sent(msgspec.Struct, frozen=True):
     acked: asyncio.Future[None]
 
 
+Receive = Callable[["Connection", Message], None]
+
+
 class Connection:
     """An open connection. ``lost`` resolves with the reason when it ends."""
 
-    def __init__(self, client: Client, clock: Clock, on_message: Callable[[Message], None]) -> None:
+    def __init__(self, client: Client, clock: Clock, on_message: Receive) -> None:
         self._client = client
         self._clock = clock
         self._on_message = on_message
@@ -111,9 +115,10 @@ class Connection:
         tls: Tls,
         clock: Clock,
         executor: Executor,
-        on_message: Callable[[Message], None],
+        on_message: Receive,
     ) -> Connection:
-        """Connect and wait for CONNACK. Raises LineDown or Refused within some 20 s.
+        """Connect and wait for CONNACK. Raises LineDown or Refused within some 20 s. What a resumed session
+        held back for us comes right behind it: ``on_message`` is called before this returns.
 
         Name look-up, TCP and TLS block, so they run in ``executor``.
         """
@@ -142,9 +147,18 @@ class Connection:
         client.on_subscribe = connection._subscribed
 
         def connect() -> None:
+            opened: list[socket.socket] = []
             if address.scheme != "mqtt":
-                client.tls_set_context(tls.context())  # pyright: ignore[reportUnknownMemberType]
-            client.connect(address.host, address.port, keepalive_s, clean_start=False, properties=properties)
+                context = _noting(tls.context(), opened)
+                client.tls_set_context(context)  # pyright: ignore[reportUnknownMemberType]
+            try:
+                client.connect(
+                    address.host, address.port, keepalive_s, clean_start=False, properties=properties
+                )
+            except BaseException:
+                for sock in opened:
+                    sock.close()  # paho only forgets one whose handshake failed
+                raise
             if connection.lost.done() and (sock := client.socket()) is not None:
                 sock.close()  # it took so long that it was given up: nobody would read it
 
@@ -299,7 +313,8 @@ class Connection:
         except UnicodeDecodeError:
             client.ack(message.mid, message.qos)  # no topic of ours
             return
-        self._on_message(Message(topic, bytes(message.payload), message.retain, message.mid, message.qos))
+        told = Message(topic, bytes(message.payload), message.retain, message.mid, message.qos)
+        self._on_message(self, told)
 
     def _acknowledged(
         self, client: Client, userdata: Any, mid: int, reason: ReasonCode, properties: Any
@@ -332,6 +347,19 @@ class Connection:
             self._closing(self._client, None, sock)
             sock.close()
         self._end(self._closed_for or "closed")
+
+
+def _noting(context: ssl.SSLContext, opened: list[socket.socket]) -> ssl.SSLContext:
+    """``context``, which adds every socket that it makes to ``opened``."""
+
+    class Noted(ssl.SSLSocket):
+        def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+            made = super().__new__(cls, *args, **kwargs)
+            opened.append(made)
+            return made
+
+    context.sslsocket_class = Noted
+    return context
 
 
 def _fail(future: asyncio.Future[None], error: Exception) -> None:

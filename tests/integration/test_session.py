@@ -26,16 +26,18 @@ EXECUTOR = ThreadPoolExecutor(1, "connect")
 COMMAND = "diemcau/v1/point/{}/command/ping"
 
 
-async def connect(url: str, client_id: str, heard: list[Message] | None = None) -> Connection:
+async def connect(
+    url: str, client_id: str, heard: list[Message] | None = None, *, keepalive_s: int = 20
+) -> Connection:
     return await Connection.open(
         Address.parse(url),
         client_id=client_id,
-        keepalive_s=20,
+        keepalive_s=keepalive_s,
         will=Will(f"diemcau/v1/point/{client_id}/status", json.dumps({"status": "lost"}).encode()),
         tls=Tls(None, None, None),
         clock=SystemClock(),
         executor=EXECUTOR,
-        on_message=(heard if heard is not None else []).append,
+        on_message=lambda _, message: None if heard is None else heard.append(message),
     )
 
 

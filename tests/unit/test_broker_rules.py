@@ -18,7 +18,7 @@ def widest(low: float, high: float) -> float:
 
 def test_backoff_doubles_to_its_cap_by_cause() -> None:
     line, refusing = Backoff(widest), Backoff(widest)
-    assert [line.failed(refused=False) for _ in range(8)] == [1, 2, 4, 8, 16, 32, 45, 45]
+    assert [line.failed(refused=False) for _ in range(8)] == [1, 2, 4, 8, 16, 32, 40, 40]
     assert [refusing.failed(refused=True) for _ in range(10)][-2:] == [256, 300]
 
 
@@ -31,9 +31,9 @@ def test_only_a_stable_minute_resets_it_so_connect_then_kick_is_not_hammered() -
 
 def test_a_line_that_fell_silent_is_tried_again_within_the_minute_after_its_repair() -> None:
     backoff = Backoff(widest)
-    assert backoff.lost(3600, 120, silent=True) == 45
+    assert backoff.lost(3600, 120, silent=True) == 40
     assert backoff.lost(3600, 0.5, silent=True) == 0.5
-    assert max(backoff.lost(5, 120, silent=True) for _ in range(20)) == 45
+    assert max(backoff.lost(5, 120, silent=True) for _ in range(20)) == 40
 
 
 @given(st.integers(1, 200))
@@ -50,7 +50,7 @@ def test_an_hour_of_being_kicked_at_once_is_a_handful_of_connections(seed: int) 
 def test_a_wait_is_never_negative_nor_over_its_cap(refusals: list[bool]) -> None:
     backoff = Backoff()
     for refused in refusals:
-        assert 0 <= backoff.failed(refused=refused) <= (300 if refused else 45)
+        assert 0 <= backoff.failed(refused=refused) <= (300 if refused else 40)
 
 
 def test_a_nonce_is_good_until_60_s_after_its_successor(clock: FakeClock) -> None:

@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 
 from diemcau_agent import broker as module
+from diemcau_agent import mqtt
 from diemcau_agent.address import Address
 from diemcau_agent.backoff import BACKOFF_CAP_LINE_S, STABLE_S
 from diemcau_agent.broker import NONCE_PERIOD_S, RETURN_CAP_S, RETURN_S, Broker
@@ -67,6 +68,8 @@ class Net:
         self.clock = clock
         self.tried: list[tuple[float, str]] = []
         self.failures: dict[str, Exception] = {}
+        self.attempt_s = 0.0
+        """How long an attempt takes to fail, or not to."""
         self.unreachable: set[str] = set()
         self.looked_for: list[str] = []
         self.wires: list[Wire] = []
@@ -86,7 +89,7 @@ class Net:
 
     async def open(self, address: Address, *, will: Will, **more: Any) -> Connection:
         self.tried.append((self.clock.mono_s, address.host))
-        await asyncio.sleep(0)
+        await self.clock.sleep(self.attempt_s)
         if address.host in self.failures:
             raise self.failures[address.host]
         self.wires.append(Wire(will, acknowledging=self.acknowledging, subscribable=self.subscribable))
@@ -211,6 +214,29 @@ async def test_a_line_that_fell_silent_is_tried_within_the_minute(net: Net) -> N
     await net.clock.advance(BACKOFF_CAP_LINE_S)
     assert net.hosts == ["first", "first"]
     assert net.broker.trouble is None
+
+
+@pytest.mark.parametrize("dead_s", range(60, 600, 7))
+async def test_a_dead_line_is_used_within_a_minute_of_its_repair_whenever_that_is(
+    net: Net, dead_s: int
+) -> None:
+    """The longest attempts, the longest waits; one that was under way at the repair fails all the same."""
+    net.attempt_s = 2 * mqtt.CONNECT_TIMEOUT_S
+    net.failures = dict.fromkeys(("first", "second", "third"), LineDown("no answer in time"))
+    net.start()
+    await net.clock.advance(dead_s)
+    failing, net.failures = net.failures, {}
+    under_way = net.clock.mono_s - net.tried[-1][0] < net.attempt_s
+    if under_way:
+        net.failures = failing
+        await net.clock.advance(net.tried[-1][0] + net.attempt_s - net.clock.mono_s)
+        net.failures = {}
+    net.attempt_s = 0.0
+    repaired_s = 1000.0 + dead_s
+    while net.broker.trouble is not None:
+        await net.clock.advance(0.5)
+        assert net.clock.mono_s - repaired_s <= 60
+    assert net.wires
 
 
 async def test_the_first_broker_is_returned_to_once_it_can_be_reached(net: Net) -> None:
