@@ -2,12 +2,13 @@
 session, which must never go back, replaced whole; and ``spool.mark``, the newest numbers, written over in
 place after each commit and left to the kernel to bring to the card. Where a spool has not got as far as its
 mark says, its log lost its end (truncated, deleted, a flipped byte in its last transaction), and numbers
-would come again."""
+would come again. Each is one line of JSON and its CRC-32."""
 
 from __future__ import annotations
 
 import logging
 import os
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -53,7 +54,7 @@ class Side:
         new = self._path.with_name(self._path.name + ".new")
         try:
             with new.open("wb") as file:
-                file.write(msgspec.json.encode(identity))
+                file.write(_sealed(identity))
                 file.flush()
                 os.fsync(file.fileno())
             new.rename(self._path)
@@ -80,7 +81,7 @@ class Side:
         try:
             if self._mark_file is None:
                 self._mark_file = os.open(self._mark_path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            os.pwrite(self._mark_file, msgspec.json.encode(mark).ljust(_MARK_BYTES), 0)
+            os.pwrite(self._mark_file, _sealed(mark).ljust(_MARK_BYTES), 0)
             self._marked = mark
         except OSError as error:
             log.info("%s: %s", self._mark_path, error)
@@ -91,11 +92,19 @@ class Side:
             self._mark_file = self._marked = None
 
 
+def _sealed(content: msgspec.Struct) -> bytes:
+    text = msgspec.json.encode(content)
+    return b"%b %08x" % (text, zlib.crc32(text))
+
+
 def _read(path: Path, kind: type[T]) -> T | None:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
+        text, _, seal = path.read_bytes().rstrip().rpartition(b" ")
+        if seal != b"%08x" % zlib.crc32(text):
+            raise ValueError("it is damaged")
+        return msgspec.json.decode(text, type=kind)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
         log.error("%s: %s", path, error)
         return None
