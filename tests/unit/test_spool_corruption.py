@@ -1,5 +1,5 @@
-"""A spool whose files are flipped, truncated, zeroed: up at once, nothing wrong is ever handed out, nothing is
-missing that nobody spoke of, no number and no session comes again, no command runs twice.
+"""A spool whose files are flipped, truncated, zeroed: up at once, nothing wrong is ever handed out, nothing
+is missing that nobody spoke of, no number and no session comes again, no command runs twice.
 
 ``SPOOL_CORRUPTIONS=500`` is the full form, ``SPOOL_SEED`` another one.
 """
