@@ -6,6 +6,7 @@
 #   make test            the whole suite (ARGS="-k camera" for a part)
 #   make check           ruff, pyright, import-linter, shellcheck
 #   make bench           the budgets, measured (BENCH=full for a whole probe period at rest)
+#   make torture         the faults of the table, in slices that add up (MINUTES=20, ROWS=kill,line; REPORT=1: the table)
 #   make schema          docs/schema and docs/codes.md, from the code
 #   make picture         docs/demo.svg, from a real run
 #   make lock            requirements/*.txt from *.in, with hashes (UPGRADE=1 for newer versions)
@@ -19,7 +20,7 @@ SUITE ?= trixie
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test bench schema picture lock fresh clean packages packages-dev
+.PHONY: help setup demo check test bench torture schema picture lock fresh clean packages packages-dev
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -41,6 +42,10 @@ test: packages-dev .venv/dev.stamp
 
 bench: packages .venv/demo.stamp
 	@exec $(BIN)/python tests/bench/bench.py
+
+torture: packages-dev .venv/dev.stamp
+	PYTHONPATH=tests $(BIN)/python tests/torture/torture.py --minutes $(or $(MINUTES),20) \
+		$(if $(ROWS),--rows $(ROWS)) $(if $(REPORT),--report)
 
 schema: setup
 	$(BIN)/diemcau-agent schema --out docs

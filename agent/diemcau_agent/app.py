@@ -404,6 +404,7 @@ class App:
             publish_reply=lambda iss, payload: self.broker.publish(f"reply/{iss}", payload),
             publish=self.broker.publish,
             event=self.outbox.tell,
+            settle=self.outbox.settle,
             journal_lines=lambda unit, count: logs.journal_lines(ring, unit, count),
             nonce_valid=self.broker.nonces.valid,
             conference_on=self._conference_on,

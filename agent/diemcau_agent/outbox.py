@@ -179,7 +179,7 @@ class Outbox:
                 log.error("spool: %s; again in %g s", error, SPOOL_RETRY_S)
                 await self._clock.sleep(SPOOL_RETRY_S)
                 continue
-            if len(records) < BATCH:
+            if not records:  # fewer than asked for is not all: what the card has damaged is passed over
                 await self._news.wait()
 
     async def _send(self, connection: Connection, records: Sequence[Record]) -> None:

@@ -119,6 +119,7 @@ class Room:
             publish_reply=self._publish,
             publish=self._publish_document,
             event=self._event,
+            settle=self._settle,
             journal_lines=self._journal_lines,
             nonce_valid=lambda nonce: nonce in self.nonces,
             conference_on=lambda: self.conference,
@@ -138,6 +139,9 @@ class Room:
         """Another dispatcher on a context with ``changes``."""
         self.context = _replace(self.context, changes)
         self.dispatcher = Dispatcher(self.context, verifier or Unsigned(), VERBS)
+
+    async def _settle(self, timeout_s: float) -> None:
+        """Every event here is in memory: there is nothing to wait for."""
 
     async def close(self) -> None:
         await self.dispatcher.aclose()

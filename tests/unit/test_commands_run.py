@@ -18,6 +18,7 @@ from diemcau_agent.commands.dispatch import RUNNING_LIMIT
 from diemcau_agent.commands.journal import Journal
 from diemcau_agent.commands.verbs.ping import Ping
 from diemcau_agent.database import Corrupt
+from diemcau_agent.model import Reply
 from diemcau_agent.worker import Hung
 from diemcau_drivers.contract import Absent, BadRequest, Broken, Busy, DeviceError, Unsupported
 from fakeclock import FakeClock
@@ -39,6 +40,39 @@ async def test_a_command_is_accepted_then_done_and_told_as_an_event(room: Room) 
     (event,) = room.events
     assert event["kind"] == "command"
     assert event["data"] == {"id": "command-ping", "verb": "ping", "iss": ISS, "state": "done"}
+
+
+async def test_an_answer_waits_until_its_event_is_on_the_card(room: Room) -> None:
+    committed = asyncio.Event()
+
+    async def settle(timeout_s: float) -> None:
+        await committed.wait()
+
+    room.rewire(settle=settle)
+    await room.send("identify", {"seconds": 1})
+    await until(lambda: bool(room.events))
+    assert [state for state, _ in room.states] == ["accepted"]
+    committed.set()
+    await room.idle()
+    assert [state for state, _ in room.states] == ["accepted", "done"]
+
+
+async def test_what_was_answered_in_the_journal_and_never_told_is_told_by_the_next_session(
+    room: Room,
+) -> None:
+    claims = json.dumps(room.claims("identify", {"seconds": 1}, id="untold-1")).encode()
+    answer = json.dumps(
+        {**msgspec.to_builtins(room.stamp.fields(Reply)), "id": "untold-1", "verb": "identify", "state": "done"}
+    ).encode()
+    await room.dispatcher._journal.accept("untold-1", claims, None)
+    await room.dispatcher._journal.finish("untold-1", answer)
+    await room.dispatcher.resume()
+    assert [event["data"]["id"] for event in room.events] == ["untold-1"]
+
+    told = b'{"kind": "command", "data": {"id": "untold-1"}}'
+    await room.spool.append("event", lambda spool, seq: told)
+    await room.dispatcher.resume()
+    assert len(room.events) == 1
 
 
 async def test_receive_returns_only_once_the_command_is_in_the_journal(room: Room) -> None:

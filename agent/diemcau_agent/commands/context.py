@@ -82,6 +82,8 @@ class Context(msgspec.Struct, frozen=True):
     publish: Callable[[str, bytes], Awaitable[bool]]
     """(stream, payload): a document of the spool once more. False where there is no connection to take it."""
     event: Tell
+    settle: Callable[[float], Awaitable[None]]
+    """Wait until every event told so far is committed, at most so many seconds."""
     journal_lines: Callable[[str | None, int], Awaitable[Sequence[str]]]
     """(unit or None for the agent's own, how many): the newest lines, oldest of them first. Raises
     OSError where the system's journal cannot be read."""

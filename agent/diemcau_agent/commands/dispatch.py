@@ -18,7 +18,7 @@ import msgspec
 
 from diemcau_agent.database import DatabaseError
 from diemcau_agent.judges import failure_code
-from diemcau_agent.model import Claims
+from diemcau_agent.model import Claims, Reply, ReplyState
 from diemcau_drivers.contract import DEVICES, DeviceError
 
 from .claims import (
@@ -44,6 +44,8 @@ log = logging.getLogger(__name__)
 
 RUNNING_LIMIT = 32
 PROGRESS_S = 1.0
+TOLD_S = 2.0
+"""A card that takes its time holds up no answer for longer."""
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -98,7 +100,7 @@ class Dispatcher:
             self._replies.send(claim.iss, ending.answer)
             record = self._journal.record(claim.id, msgspec.json.encode(claim), ending.kept)
             await self._keep(claim, record)
-            self._tell(claim, ending, None)
+            self._tell(claim, ending.state, ending.code, None)
         except Refused as error:
             self._refusals.count(error.code)
             log.info("command %s of %s refused: %s", letter.id, letter.iss, error)
@@ -111,7 +113,14 @@ class Dispatcher:
             self._replies.send(letter.iss, failed, droppable=True)
 
     async def resume(self) -> None:
-        """Answer what the last session left: a restart's proof, or ``interrupted``. Once, when connected."""
+        """Answer what the last session left: a restart's proof, or ``interrupted``. Once, when connected.
+
+        What it answered, and died before an event told it, is told now.
+        """
+        for entry in await self._journal.untold():
+            claim = msgspec.json.decode(entry.claims, type=Claims)
+            kept = msgspec.json.decode(entry.answer or b"{}", type=Reply)
+            self._tell(claim, kept.state, kept.code, None)
         left = [entry for entry in await self._journal.unfinished() if entry.id not in self._running]
         for entry in left:
             claim = msgspec.json.decode(entry.claims, type=Claims)
@@ -244,9 +253,11 @@ class Dispatcher:
             return self._replies.ending(claim, Failed("internal", f"{type(error).__name__}: {error}"))
 
     async def _finish(self, claim: Claims, ending: Ending, device: str | None) -> None:
+        """Kept, told, answered, in this order: what was answered is on record, whatever dies next."""
         await self._keep(claim, self._journal.finish(claim.id, ending.kept))
+        self._tell(claim, ending.state, ending.code, device)
+        await self._context.settle(TOLD_S)
         self._replies.send(claim.iss, ending.answer)
-        self._tell(claim, ending, device)
 
     async def _keep(self, claim: Claims, keeping: Awaitable[None]) -> None:
         try:
@@ -254,9 +265,9 @@ class Dispatcher:
         except DatabaseError as error:
             log.error("the answer to command %s is not kept: %s", claim.id, error)
 
-    def _tell(self, claim: Claims, ending: Ending, device: str | None) -> None:
-        data = {"id": claim.id, "verb": claim.verb, "iss": claim.iss, "state": ending.state}
-        self._context.event("command", device=device, code=ending.code, data=data)
+    def _tell(self, claim: Claims, state: ReplyState, code: str | None, device: str | None) -> None:
+        data = {"id": claim.id, "verb": claim.verb, "iss": claim.iss, "state": state}
+        self._context.event("command", device=device, code=code, data=data)
 
     def _call(self, claim: Claims) -> Call:
         clock = self._context.clock

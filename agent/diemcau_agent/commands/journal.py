@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 KEEP = 1000
 """Commands kept once they are answered. A replay that is older is stopped by its nonce or its expiry."""
 KEEP_ANSWER_BYTES = 8 * 1024 * 1024
+UNTOLD = (8, 500)
+"""Commands that one may die on, and the events among which they are looked for."""
 MEMORY_LIMIT = 256
 """Commands that memory takes while the card takes none."""
 _PRUNE_EVERY = 20
@@ -106,6 +108,16 @@ class Journal:
         left = await self._select("WHERE answer IS NULL")
         return left + [entry for entry in self._memory.values() if entry.answer is None]
 
+    async def untold(self) -> list[Entry]:
+        """Those lately answered that no event on the card tells, oldest first."""
+        left = await self._select(
+            """WHERE answer IS NOT NULL AND age > (SELECT max(age) FROM command) - ?
+               AND NOT EXISTS (SELECT 1 FROM event WHERE seq > (SELECT max(seq) FROM event) - ?
+                               AND instr(payload, CAST(command.id AS BLOB)))""",
+            *UNTOLD,
+        )
+        return [entry for entry in left if entry.answer is not None]
+
     async def note_restart(self, target: str, wall_s: float) -> None:
         def write(db: sqlite3.Connection) -> None:
             with transaction(db):
@@ -168,7 +180,7 @@ class Journal:
             await self._spool.run(_prune)
             self._known = None
 
-    async def _select(self, where: str, *parameters: str) -> list[Entry]:
+    async def _select(self, where: str, *parameters: str | int) -> list[Entry]:
         def read(db: sqlite3.Connection) -> list[Entry]:
             query = f"SELECT id, claims, intent, answer FROM command {where} ORDER BY age"
             return [entry for row in db.execute(query, parameters) if (entry := _entry(*row)) is not None]
