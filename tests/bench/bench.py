@@ -20,6 +20,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import processes
+import spool_writes
 from budgets import Row, percentile, table
 from diemcau_agent.config import Probe
 from diemcau_sim.mosquitto import PrivateMosquitto
@@ -227,6 +228,8 @@ def main() -> int:
             time.sleep(SETTLE_S)
             with floor(port, ears):
                 note(ping(one, ears))
+            minute = spool_writes.room_telemetry(one)
+        note(spool_writes.measure(minute))
         with kit("bench-hang", period_s=20, idle_s=1) as one:
             note(hang(one, ears, REAL.deadline_s))
         with ExitStack() as resting:
