@@ -39,8 +39,10 @@ check: packages-dev .venv/dev.stamp
 test: packages-dev .venv/dev.stamp
 	$(BIN)/python -m pytest $(ARGS)
 
-bench: packages .venv/demo.stamp
-	@exec $(BIN)/python tests/bench/bench.py
+bench: packages-dev .venv/dev.stamp
+	@failed=; for one in bench reflector_bench line_bench line_bytes; do echo "== $$one"; \
+		PYTHONPATH=tests $(BIN)/python tests/bench/$$one.py || failed="$$failed $$one"; \
+	done; test -z "$$failed" || { echo "over budget:$$failed"; exit 1; }
 
 schema: setup
 	$(BIN)/diemcau-agent schema --out docs
