@@ -37,7 +37,7 @@ check: packages-dev .venv/dev.stamp
 	shellcheck .ci/run provisioning/*.sh
 
 test: packages-dev .venv/dev.stamp
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)
 
 bench: packages-dev .venv/dev.stamp
 	@failed=; for one in bench reflector_bench line_bench line_bytes; do echo "== $$one"; \
