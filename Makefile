@@ -38,10 +38,12 @@ check: packages-dev .venv/dev.stamp
 	shellcheck .ci/run provisioning/*.sh
 
 test: packages-dev .venv/dev.stamp
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)
 
-bench: packages .venv/demo.stamp
-	@exec $(BIN)/python tests/bench/bench.py
+bench: packages-dev .venv/dev.stamp
+	@failed=; for one in bench reflector_bench line_bench line_bytes; do echo "== $$one"; \
+		PYTHONPATH=tests $(BIN)/python tests/bench/$$one.py || failed="$$failed $$one"; \
+	done; test -z "$$failed" || { echo "over budget:$$failed"; exit 1; }
 
 torture: packages-dev .venv/dev.stamp
 	PYTHONPATH=tests $(BIN)/python tests/torture/torture.py --minutes $(or $(MINUTES),20) \

@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+from backends import ROWS
 from fakeclock import FakeClock
 
 PROGRAMS = {
@@ -40,6 +41,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 f"{', '.join(missing)}: not installed, but {len(wanted)} test(s) marked {marker!r} need it, "
                 f"the first {wanted[0]}; `make test` installs it"
             )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What has not been run is said, not skipped in silence."""
+    for row in ROWS:
+        if row.not_run is not None:
+            terminalreporter.write_line(f"not run here: {row.not_run}")
 
 
 @pytest.fixture

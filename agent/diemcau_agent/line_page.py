@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from . import marks, wording
@@ -43,14 +43,22 @@ def line_lines(line: Mapping[str, Any], say: Say) -> list[Line]:
             (f"  {say('No measuring point is set: loss, delay and jitter are not measured.')}", "dim")
         )
     records: Mapping[str, Mapping[str, Any]] = line.get("records") or {}
-    lines += [
-        (f"  {title:<12}{_record(records[name], say)}", "") for name, title in _titles(say) if name in records
-    ]
     facts: dict[str, Any] = {**(line.get("path") or {}), **(judged.get("readings") or {})}
     told = [(say(marks.PATH_NAMES[name]), tell(facts, say)) for name, tell in _PATH]
-    width = max(len(title) for title, _ in told)
-    lines += [(f"  {title:<{width}}  {words}", "dim") for title, words in told if words]
-    return [*lines, *_day(line.get("history") or [], say)]
+    titles = {
+        "10s": say("last 10 s"),
+        "60s": say("last minute"),
+        "settled": say("judged"),
+        "conference": say("conference"),
+    }
+    width = 2 + max(map(len, [*titles.values(), *(title for title, _ in told)]))
+    lines += [
+        (f"  {title:<{width}}{_record(records[name], say)}", "")
+        for name, title in titles.items()
+        if name in records
+    ]
+    lines += [(f"  {title:<{width}}{words}", "dim") for title, words in told if words]
+    return [*lines, *_day(line.get("history") or [], width, say)]
 
 
 def bars(values: Sequence[float | None], full: float) -> str:
@@ -59,15 +67,6 @@ def bars(values: Sequence[float | None], full: float) -> str:
     return "".join(
         NOTHING if value is None else BARS[min(steps, max(0, -int(-value * steps // full)))]
         for value in values
-    )
-
-
-def _titles(say: Say) -> Iterable[tuple[str, str]]:
-    return (
-        ("10s", say("last 10 s")),
-        ("60s", say("last minute")),
-        ("settled", say("judged")),
-        ("conference", say("conference")),
     )
 
 
@@ -90,7 +89,7 @@ def _told(readings: Mapping[str, Any], say: Say, *names: str) -> str:
     return wording.measured({name: readings[name] for name in names if readings.get(name) is not None}, say)
 
 
-def _day(history: Sequence[Mapping[str, Any]], say: Say) -> list[Line]:
+def _day(history: Sequence[Mapping[str, Any]], width: int, say: Say) -> list[Line]:
     """Bars of 20 minutes: the worst of each, so that a bad minute is not averaged away."""
     if not history:
         return []
@@ -105,9 +104,9 @@ def _day(history: Sequence[Mapping[str, Any]], say: Say) -> list[Line]:
         if top is not None:
             full = max(top, FULL[name])
             peak = f"≤ {wording.number(top, 1, say)} {unit}"
-            lines.append((f"  {say(title):<18}{bars(values, full)}  {peak}", ""))
+            lines.append((f"  {say(title):<{width}}{bars(values, full)}  {peak}", ""))
     online = "".join("█" if all(minute.get("online") for minute in group) else "░" for group in groups)
-    lines.append((f"  {say('connected'):<18}{online}", "good" if "░" not in online else "fair"))
+    lines.append((f"  {say('connected'):<{width}}{online}", "good" if "░" not in online else "fair"))
     return lines
 
 

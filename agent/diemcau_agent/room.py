@@ -63,7 +63,7 @@ class Room:
         line: Callable[[], Mapping[str, Any]],
         spawn: Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]],
     ) -> None:
-        """``line()``: as :meth:`.line.line.Line.now`. ``spawn(coroutine, name)``: a task that ends with us."""
+        """``line()``: as :meth:`.line.line.Line.now`. ``spawn(coroutine, name)``: a task ending with us."""
         self.settings = settings
         self._stamp = stamp
         self._clock = clock

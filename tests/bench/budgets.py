@@ -44,6 +44,11 @@ def table(rows: Sequence[Row]) -> str:
         )
         for row in rows
     ]
+    return columns(heads, lines)
+
+
+def columns(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table whose columns are as wide as what is in them."""
     widths = [max(len(line[column]) for line in (heads, *lines)) for column in range(len(heads))]
     rule = tuple("-" * width for width in widths)
     return "\n".join(

@@ -7,17 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from backends import ROWS, Row
+from backends import Row
 from diemcau_sim.server import serving
 from diemcau_sim.world import World
 from rigs import Rig, build
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What has not been run is said, not skipped in silence."""
-    for row in ROWS:
-        if row.not_run is not None:
-            terminalreporter.write_line(f"not run here: {row.not_run}")
 
 
 @pytest.fixture

@@ -9,12 +9,14 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 from urllib.parse import urlsplit
 
 from diemcau_agent import logs
 from diemcau_agent.app import App
 from diemcau_agent.config import Settings, check
 from diemcau_agent.health import DeviceHealth
+from diemcau_agent.line import uplink
 from diemcau_agent.model import Selftest
 from diemcau_agent.spool import Spool
 from diemcau_sim.network import Network
@@ -23,6 +25,8 @@ from diemcau_sim.world import World
 from fakeclock import FakeClock
 
 STEP_S = 0.25
+TRAIN_WAIT_S, TRAIN_INTERVAL_MS = 0.5, 5.0
+"""Real time, so shorter than a kit's; over the worst delay that a fault makes (see diemcau_sim.network)."""
 _numbers = itertools.count(1)
 
 
@@ -120,10 +124,12 @@ async def living(directory: Path, url: str, **more: Any) -> AsyncGenerator[SimRo
     world.watch(network.follow)
     for folder in (settings.state_dir, settings.runtime_dir):
         Path(folder).mkdir(parents=True, exist_ok=True)
-    with serving(world, directory / "world.sock"):
+    with serving(world, directory / "world.sock"), patch.object(uplink, "INTERVAL_MS", TRAIN_INTERVAL_MS):
         spool = await Spool.open(Path(settings.state_dir) / "spool.sqlite3")
         try:
             app = App(settings, logs.begin(), clock, spool, await spool.next_session())
+            if app.stamping is not None:
+                app.stamping.wait_s = TRAIN_WAIT_S
             task = asyncio.create_task(app.run(), name="agent")
             room = SimRoom(app, world, clock, task)
             try:

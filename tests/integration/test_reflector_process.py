@@ -1,5 +1,5 @@
-"""``diemcau-fleet reflector`` as a process promises: it says where it listens and what it did, ends at once when
-it is told to, and several of it share a port, stand in for one that dies, and leave together."""
+"""``diemcau-fleet reflector`` as a process promises: it says where it listens and what it did, ends at once
+when it is told to, and several of it share a port, stand in for one that dies, and leave together."""
 
 from __future__ import annotations
 

@@ -293,6 +293,16 @@ async def test_rehearse_puts_the_load_that_was_asked_for_on_the_line(room: Room)
     assert reply.result == {"loss_percent": 0.0}
 
 
+async def test_a_rehearsal_that_cannot_begin_says_why(room: Room) -> None:
+    async def rehearse(load: Any) -> dict[str, Any]:
+        raise OSError("stamp.example: not known")
+
+    room.rewire(rehearse=rehearse)
+    reply = await room.order("rehearse")
+    assert (reply.state, reply.code) == ("failed", "reflector_silent")
+    assert "stamp.example: not known" in (reply.detail or "")
+
+
 async def test_update_hands_on_only_what_is_well_formed(room: Room) -> None:
     installed: list[tuple[str, str, str]] = []
 

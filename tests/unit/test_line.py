@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any, cast
@@ -53,7 +53,7 @@ class Bench:
             busy=lambda: self.busy,
             conference=lambda: self.conference,
             sampled=lambda part, readings: self.samples.append(readings),
-            tell=lambda kind, **what: self.events.append({"kind": kind, **what}),
+            tell=self.tell,
         )
 
     def hurry(self) -> None:
@@ -61,6 +61,9 @@ class Bench:
 
     def rtts_ms(self, window_s: float) -> list[float]:
         return self.broker_rtts_ms
+
+    def tell(self, kind: str, **what: Any) -> None:
+        self.events.append({"kind": kind, **what})
 
     async def read(self) -> dict[str, Any]:
         return self.interface
@@ -89,7 +92,7 @@ class Bench:
         return Train(at_s=0.0, rtts_ms=array("d", [self.rtt_ms[uplink]] * count), interval_ms=interval_ms)
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    async def running(self) -> AsyncGenerator[None]:
         task = asyncio.create_task(self.line.run(), name="line")
         try:
             await self.clock.advance(0)

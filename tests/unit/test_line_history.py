@@ -105,6 +105,19 @@ def test_the_page_names_the_cause_its_remedy_the_figures_and_the_path(clock: Fak
     assert "hops 6" in text
 
 
+@pytest.mark.parametrize("language", ["vi", "en"])
+def test_no_title_touches_what_it_stands_before(clock: FakeClock, language: str) -> None:
+    history = History()
+    history.add(minute(clock, rtt_ms=20.0))
+    record = answer([])["records"]["60s"]
+    records = dict.fromkeys(("10s", "60s", "settled", "conference"), record)
+    shown = line_page.line_lines(answer(history.minutes(), records=records), wording.speaking(language))
+    figures = [line for line, _ in shown if "99/100" in line]
+    assert len(figures) == 4
+    assert {line.index("99/100") for line in figures} == {figures[0].index("99/100")}
+    assert all(line[line.index("99/100") - 2 :].startswith("  ") for line in figures)
+
+
 def test_a_bad_minute_shows_among_nineteen_good_ones(clock: FakeClock) -> None:
     history = History()
     for number in range(40):

@@ -1,6 +1,6 @@
 """The reflector promises: replies byte for byte as RFC 8762 and RFC 8972 have them, as long as their
-requests, from the address that was asked; and that nothing that anybody on the network sends makes it answer more than
-it should, remember more than it may, or answer those who answer.
+requests, from the address that was asked; and that nothing that anybody on the network sends makes it
+answer more than it should, remember more than it may, or answer those who answer.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,11 +24,13 @@ from diemcau_sim.world import World
 
 
 @pytest.fixture
-def rooms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    directory = tmp_path / "diemcau-sim"
-    directory.mkdir()
-    return directory
+def rooms(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """In a place with a short name: a socket's path has 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="rooms-") as place:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", place)
+        directory = Path(place, "diemcau-sim")
+        directory.mkdir()
+        yield directory
 
 
 @pytest.fixture

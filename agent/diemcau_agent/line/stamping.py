@@ -11,7 +11,7 @@ from diemcau_agent.clock import Clock
 
 from . import packet
 from .record import Train
-from .train import Address, Limits, Plan, resolve, run
+from .train import WAIT_S, Address, Limits, Plan, resolve, run
 from .uplink import SIZE_BYTES
 
 FRESH_S = 600.0
@@ -39,6 +39,8 @@ class Stamping:
         self._address: Address | None = None
         self._looked_up_s = 0.0
         self.sending = False
+        self.wait_s = WAIT_S
+        """As in :class:`.train.Plan`."""
 
     async def __call__(
         self,
@@ -57,6 +59,7 @@ class Stamping:
                 interval_ms=interval_ms,
                 size_bytes=size_bytes,
                 dscp=self._dscp if dscp is None else dscp,
+                wait_s=self.wait_s,
                 interface=uplink,
                 limits=limits,
             )

@@ -41,7 +41,7 @@ asked = json.load(sys.stdin)
 path = Path(Address.parse(asked["broker"]), Tls(asked["ca_file"], None, None), asked["reflector"],
             interface=asked["interface"])
 began_s = time.monotonic()
-facts = path.survey(near_only=asked["near_only"])
+facts = path.survey(near_only=asked["near_only"], connect=asked["connect"])
 print(json.dumps({"facts": facts, "took_s": time.monotonic() - began_s, "uplinks": uplinks(),
       "status": pathlib.Path("/proc/self/status").read_text()}))
 """
@@ -58,6 +58,7 @@ def survey(
     ca_file: Path | None = None,
     interface: str | None = None,
     near_only: bool = False,
+    connect: bool = True,
     host: str = "kit",
 ) -> dict[str, Any]:
     """What an unprivileged survey on ``host`` finds; AssertionError where it was not in time."""
@@ -67,6 +68,7 @@ def survey(
         "ca_file": None if ca_file is None else str(ca_file),
         "interface": interface,
         "near_only": near_only,
+        "connect": connect,
     }
     running = net.exec(
         host,
