@@ -168,9 +168,8 @@ async def test_fifty_reconnects_leave_descriptors_threads_and_tasks_as_they_were
     clock = FakeClock()
     async with TcpLine(mosquitto.port).open() as line, point(clock, line.url, uniform=shortest) as room:
         await room.online()
-        await (await connect(mosquitto.url, "xp-first-of-all")).close(
-            goodbye=True
-        )  # its thread comes for good
+        other = await connect(mosquitto.url, "xp-first-of-all")  # its thread comes now, and for good
+        await other.close(goodbye=True)
         before = resources()
         for turn in range(50):
             changes = room.changes

@@ -67,6 +67,15 @@ async def cli(room: Room, *arguments: str) -> tuple[int, str]:
     return child.returncode, output.decode()
 
 
+async def outage(observer: Observer, session: int) -> dict[str, Any]:
+    """What ``session`` told of the time before it."""
+
+    def wanted(h: Heard) -> bool:
+        return h.name == "event" and (h.document["session"], h.document["kind"]) == (session, "outage")
+
+    return (await observer.until(lambda h: wanted(h) and h.document["device"] == "host")).document["data"]
+
+
 def agent_of(room: Room) -> psutil.Process:
     """The agent's process, by the configuration that it was started with."""
     return next(
@@ -84,6 +93,9 @@ async def test_a_restart_of_the_agent_is_proved_by_its_next_session(room: Room, 
     assert (accepted["session"], done["session"]) == (before, before + 1)
     assert done["result"]["session"] == before + 1
     assert not [h for h in observer.heard("status", POINT) if h.document["status"] == "lost"]
+    told = await outage(observer, before + 1)
+    assert (told["cause"], told["reason"]) == ("command", "stopped in good order")
+    assert 0 < told["duration_s"] < 10
 
 
 async def test_a_restart_of_the_host_is_proved_by_its_new_boot(room: Room, observer: Observer) -> None:
@@ -93,6 +105,9 @@ async def test_a_restart_of_the_host_is_proved_by_its_new_boot(room: Room, obser
     assert done["boot"] != accepted["boot"]
     assert done["result"]["boot"] == done["boot"]
     assert done["result"]["boot_before"] == accepted["boot"]
+    told = await outage(observer, done["session"])
+    assert (told["cause"], told["began_boot"]) == ("command", accepted["boot"])
+    assert told["reason"] == "stopped in good order"
 
 
 async def test_an_agent_that_is_killed_is_back_with_its_events_and_leaves_no_process(
@@ -110,6 +125,23 @@ async def test_an_agent_that_is_killed_is_back_with_its_events_and_leaves_no_pro
     numbers = [(h.document["spool"], h.document["seq"]) for h in observer.heard("event", POINT)]
     assert {seq for _, seq in numbers} == set(range(1, max(seq for _, seq in numbers) + 1))
     assert len({spool for spool, _ in numbers}) == 1
+    told = await outage(observer, before + 1)
+    assert (told["cause"], told["reason"]) == ("agent", "no goodbye")
+    assert 0 < told["duration_s"] < 10 + told["began_within_s"]
+
+
+async def test_a_power_cut_is_told_with_its_beginning_as_far_as_it_is_known(
+    room: Room, observer: Observer
+) -> None:
+    before = sessions(observer)[-1]
+    boot = observer.heard("status", POINT)[-1].document["boot"]
+    (room.directory / "boot_id").write_text("another-boot\n")
+    (room.runtime_dir / "alive.json").unlink()  # what was in memory goes with the power
+    os.kill(agent_of(room).pid, signal.SIGKILL)
+    await next_session(observer, before)
+    told = await outage(observer, before + 1)
+    assert (told["cause"], told["began_boot"], told["began_within_s"]) == ("power", boot, 600.0)
+    assert told["began"] < told["ended"]
 
 
 async def test_a_command_cut_short_by_a_kill_answers_interrupted(room: Room, observer: Observer) -> None:

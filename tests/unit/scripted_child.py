@@ -20,6 +20,8 @@ def main() -> None:
         match request["do"]:
             case "echo":
                 say({"id": request["id"], "ok": {**request["args"], "pid": os.getpid()}})
+            case "reopen":
+                say({"id": request["id"], "ok": {}})
             case "hang":
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
                 time.sleep(3600)

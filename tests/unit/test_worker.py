@@ -160,6 +160,14 @@ async def test_restart_gives_a_new_process_at_once_even_in_backoff(bench: Bench)
     assert not alive(before)
 
 
+async def test_a_device_that_is_opened_anew_stays_in_its_process_and_that_is_told(bench: Bench) -> None:
+    worker = bench.worker()
+    before = (await worker.ask("echo", {}))["pid"]
+    await worker.reopen()
+    assert bench.events == [("reopened", {"process": "camera"})]
+    assert (await worker.ask("echo", {}))["pid"] == before
+
+
 async def test_a_call_that_is_given_up_leaves_no_answer_for_the_next(bench: Bench) -> None:
     worker = bench.worker()
     await worker.ask("echo", {})
