@@ -31,10 +31,10 @@ _HOUR = Path(__file__).with_name("spool_hour.py")
 
 def room_telemetry(kit: Kit) -> bytes:
     """A minute of a real room: an event takes along what waits."""
+    topic = f"diemcau/v1/point/{kit.point}/telemetry"
     for _ in range(10):
         kit.command("ping")
         time.sleep(10)
-        topic = f"diemcau/v1/point/{kit.point}/telemetry"
         try:
             return kit.ears.await_("a minute's telemetry", lambda heard: heard.topic == topic, 1).payload
         except TimeoutError:
