@@ -83,6 +83,8 @@ EVENTS = {
     "help_ended": "no more help is needed",
     "baseline_recorded": "baseline recorded",
     "baseline_unreadable": "baseline unreadable",
+    "dropped": "records lost",
+    "spool_replaced": "new store of records",
 }
 """Kinds of events; others are shown by their own name."""
 PATH_NAMES = {
