@@ -74,7 +74,12 @@ class Witness:
             "id": ident, "aud": f"point/{point}", "verb": verb, "args": args, "iss": self._iss,
             "iat": now_s, "exp": now_s + 100, "nonce": self.nonces.get(point, ""),
         }  # fmt: skip
-        self._client.publish(f"diemcau/v1/point/{point}/command/{verb}", json.dumps(claims).encode(), qos=1)
+        self.send(point, claims)
+
+    def send(self, point: str, claims: dict[str, Any]) -> None:
+        """Publish a command as it is given, be it an old one."""
+        topic = f"diemcau/v1/point/{point}/command/{claims['verb']}"
+        self._client.publish(topic, json.dumps(claims).encode(), qos=1)
 
     def until(self, true: Callable[[], bool], timeout_s: float) -> bool:
         """Whether ``true()`` came within ``timeout_s``; asked again after each message."""
