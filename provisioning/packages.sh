@@ -12,8 +12,8 @@ if [ "$set_name" = dev ]; then
     wanted="$wanted gcc libc6-dev portaudio19-dev v4l-utils alsa-utils fonts-dejavu-core shellcheck"
     # The line: namespaces and their impairments, and other people's measurements beside ours.
     wanted="$wanted iproute2 iputils-ping tshark irtt"
-    # Clocks that jump.
-    wanted="$wanted libfaketime"
+    # Clocks that jump, cards that fail.
+    wanted="$wanted libfaketime e2fsprogs mount"
 fi
 
 fail() {

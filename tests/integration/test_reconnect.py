@@ -186,4 +186,5 @@ async def test_fifty_reconnects_leave_descriptors_threads_and_tasks_as_they_were
                     line.refusing = False
             await room.until(lambda: room.changes > changes and room.broker.trouble is None)  # noqa: B023
         await asyncio.sleep(0.1)
-        assert resources() == before
+        # Fewer descriptors are those of tests before this one, which only now are let go.
+        assert all(now <= then for now, then in zip(resources(), before, strict=True))

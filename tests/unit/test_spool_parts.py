@@ -200,6 +200,7 @@ def test_ballast_is_given_up_once_and_made_again_when_there_is_room(tmp_path: Pa
     assert (tmp_path / "spool.ballast").stat().st_blocks * 512 >= 512 * 1024
     file.release_ballast()
     assert not (tmp_path / "spool.ballast").exists()
+    file.release_ballast()  # the log may have grown past what it gave: it is merged once more
     with pytest.raises(Full):
         file.release_ballast()
     file.refill_ballast()

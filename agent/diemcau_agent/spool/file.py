@@ -56,6 +56,8 @@ class SpoolFile:
         """A descriptor on what is still to be read. It is closed after the connection: closing any
         descriptor on a file drops all locks that the process has on it."""
         self._checked = True
+        self._merged_at = -1
+        """The connection's count of changes when the log was merged for room."""
         self._lock: int | None = None
         self.connection: sqlite3.Connection | None = None
 
@@ -153,12 +155,18 @@ class SpoolFile:
 
     def release_ballast(self) -> None:
         """The card is full: merge the log, and let the file grow no more, so that dropping is enough from
-        here on. Raises Full where that was done already."""
+        here on. Where that was done already, the log is merged once more: it grows past what the ballast gave,
+        and begins anew after it. Raises Full where nothing has been written since."""
         had = self._ballast.exists()
         self._ballast.unlink(missing_ok=True)
         pages = self._pragma("page_count")
         if not had and self._pragma("max_page_count") == pages:
-            raise Full("the card is full")
+            changes = 0 if self.connection is None else self.connection.total_changes
+            if changes == self._merged_at:
+                raise Full("the card is full")
+            self._merged_at = changes
+            self.merge()
+            return
         log.error("%s: the card is full; the oldest documents are dropped from now on", self.path)
         self.merge()
         self._pragma(f"max_page_count = {pages}")
