@@ -61,9 +61,8 @@ async def test_what_was_answered_in_the_journal_and_never_told_is_told_by_the_ne
     room: Room,
 ) -> None:
     claims = json.dumps(room.claims("identify", {"seconds": 1}, id="untold-1")).encode()
-    answer = json.dumps(
-        {**msgspec.to_builtins(room.stamp.fields(Reply)), "id": "untold-1", "verb": "identify", "state": "done"}
-    ).encode()
+    reply = {"id": "untold-1", "verb": "identify", "state": "done"}
+    answer = json.dumps({**room.stamp.fields(Reply), **reply}).encode()
     await room.dispatcher._journal.accept("untold-1", claims, None)
     await room.dispatcher._journal.finish("untold-1", answer)
     await room.dispatcher.resume()

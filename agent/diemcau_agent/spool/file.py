@@ -155,8 +155,8 @@ class SpoolFile:
 
     def release_ballast(self) -> None:
         """The card is full: merge the log, and let the file grow no more, so that dropping is enough from
-        here on. Where that was done already, the log is merged once more: it grows past what the ballast gave,
-        and begins anew after it. Raises Full where nothing has been written since."""
+        here on. Where that was done already, the log is merged once more: it grows past what the ballast
+        gave, and begins anew after it. Raises Full where nothing has been written since."""
         had = self._ballast.exists()
         self._ballast.unlink(missing_ok=True)
         pages = self._pragma("page_count")
