@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ OFF_S = 5.0
 """Tolerance of a duration that is told: reconnecting and starting belong to it."""
 STALE_S = 1.0
 CACHED_S = 1
+JUMPED_S = 80_000.0
+"""Nearly a day."""
 PROBE = {"host_s": 1, "line_s": 1, "presence_s": 1}
 
 
@@ -232,6 +235,9 @@ def _nothing_stale(room: Room, to: str, stale: list[tuple[str, dict[str, Any]]])
 
 def _in_order(room: Room) -> None:
     """Numbers without a gap, and no time of the boot's clock goes back, whatever the wall clock did."""
+    walls = [datetime.fromisoformat(event["time"]).timestamp() for event in room.witness.events]
+    if max(abs(wall_s - time.time()) for wall_s in walls) < JUMPED_S:
+        raise room.failed("its wall clock did not jump: libfaketime does not work here")
     times: dict[tuple[str, str], dict[int, tuple[int, int]]] = defaultdict(dict)
     for (_, spool, stream, seq), payload in room.witness.of(room.point).items():
         document = json.loads(payload)

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from random import Random
@@ -42,9 +43,15 @@ WELL_S = 30.0
 """For a device's process to start and be seen well twice."""
 
 
-def run(count: int, seed: int, place: Path) -> str:
-    """The first ``count`` of :data:`CASES`, with the unit's own watchdog. Raises Failed."""
-    return "; ".join(case(name, Random(f"{seed}/{name}"), place / name) for name in CASES[:count])
+def run(count: int, seed: int, place: Path, watchdog_s: float | None = None) -> str:
+    """The first ``count`` of :data:`CASES`, side by side, by default with the unit's own watchdog. Raises
+    Failed."""
+    with ThreadPoolExecutor(count, "stop") as pool:
+        futures = [
+            pool.submit(case, name, Random(f"{seed}/{name}"), place / name, watchdog_s)
+            for name in CASES[:count]
+        ]
+        return "; ".join(future.result() for future in futures)
 
 
 def case(name: str, random: Random, place: Path, watchdog_s: float | None = None) -> str:
