@@ -51,7 +51,7 @@ ROWS = {
     "line": Row("line cut, half-open, one-way", 200, 20, "row_line:run", "same, back in 60 s"),
     "week": Row("a week offline", 1, 1, "row_line:week", "drained in 10 min at 20 a second"),
     "bridge": Row("a bridge that loses", 50, 6, "row_bridge:run", "every gap found and repaired"),
-    "disk": Row("disk full, read-only, I/O errors", 3, 3, "row_disk:run", "up, commands work, drops told"),
+    "disk": Row("disk full, read-only, I/O errors", 5, 5, "row_disk:run", "up, commands work, drops told"),
     "database": Row(
         "spool flipped, truncated, zeroed", 500, 25, "row_database:run", "up in 10 s, file kept, told"
     ),
