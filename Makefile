@@ -3,7 +3,7 @@
 #   make demo            a simulated room on this machine, live; Ctrl-C ends it
 #   make demo ONCE=1     one self-test of that room, its report; exit 0 only where the room is ready
 #   make setup           .venv with diemcau-agent and diemcau-sim
-#   make test            the whole suite (ARGS="-k camera" for a part)
+#   make test            the whole suite, then the short form of the torture (ARGS="-k camera" for a part)
 #   make check           ruff, pyright, import-linter, shellcheck
 #   make bench           the budgets, measured (BENCH=full for a whole probe period at rest)
 #   make torture         the faults of the table, in slices that add up (MINUTES=20, ROWS=kill,line; REPORT=1: the table)
@@ -38,7 +38,10 @@ check: packages-dev .venv/dev.stamp
 	shellcheck .ci/run provisioning/*.sh
 
 test: packages-dev .venv/dev.stamp
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(or $(ARGS),--ignore tests/torture)
+ifeq ($(ARGS),)
+	$(BIN)/python -m pytest --numprocesses 2 tests/torture
+endif
 
 bench: packages-dev .venv/dev.stamp
 	@failed=; for one in bench reflector_bench line_bench line_bytes; do echo "== $$one"; \

@@ -18,7 +18,6 @@ from diemcau_agent.commands.dispatch import RUNNING_LIMIT
 from diemcau_agent.commands.journal import Journal
 from diemcau_agent.commands.verbs.ping import Ping
 from diemcau_agent.database import Corrupt
-from diemcau_agent.model import Reply
 from diemcau_agent.worker import Hung
 from diemcau_drivers.contract import Absent, BadRequest, Broken, Busy, DeviceError, Unsupported
 from fakeclock import FakeClock
@@ -61,10 +60,10 @@ async def test_what_was_answered_in_the_journal_and_never_told_is_told_by_the_ne
     room: Room,
 ) -> None:
     claims = json.dumps(room.claims("identify", {"seconds": 1}, id="untold-1")).encode()
-    reply = {"id": "untold-1", "verb": "identify", "state": "done"}
-    answer = json.dumps({**room.stamp.fields(Reply), **reply}).encode()
-    await room.dispatcher._journal.accept("untold-1", claims, None)
-    await room.dispatcher._journal.finish("untold-1", answer)
+    answer = json.dumps({"id": "untold-1", "verb": "identify", "state": "done"}).encode()
+    for name, kept in (("untold-1", answer), ("untold-2", b'{"damaged": true}')):
+        await room.dispatcher._journal.accept(name, claims, None)
+        await room.dispatcher._journal.finish(name, kept)
     await room.dispatcher.resume()
     assert [event["data"]["id"] for event in room.events] == ["untold-1"]
 

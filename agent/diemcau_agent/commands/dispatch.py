@@ -18,7 +18,7 @@ import msgspec
 
 from diemcau_agent.database import DatabaseError
 from diemcau_agent.judges import failure_code
-from diemcau_agent.model import Claims, Reply, ReplyState
+from diemcau_agent.model import Claims, ReplyState
 from diemcau_drivers.contract import DEVICES, DeviceError
 
 from .claims import (
@@ -46,6 +46,13 @@ RUNNING_LIMIT = 32
 PROGRESS_S = 1.0
 TOLD_S = 2.0
 """A card that takes its time holds up no answer for longer."""
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """What a kept answer says of how its command ended."""
+
+    state: ReplyState
+    code: str | None = None
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -119,7 +126,11 @@ class Dispatcher:
         """
         for entry in await self._journal.untold():
             claim = msgspec.json.decode(entry.claims, type=Claims)
-            kept = msgspec.json.decode(entry.answer or b"{}", type=Reply)
+            try:
+                kept = msgspec.json.decode(entry.answer or b"", type=Kept)
+            except msgspec.DecodeError as error:
+                log.error("the answer to command %s cannot be told: %s", entry.id, error)
+                continue
             self._tell(claim, kept.state, kept.code, None)
         left = [entry for entry in await self._journal.unfinished() if entry.id not in self._running]
         for entry in left:
