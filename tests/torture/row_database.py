@@ -152,13 +152,16 @@ class Patient:
         return {name for name in left - lost if name[1] not in unreadable}
 
     def _check_replaced(self, set_aside: list[str]) -> None:
-        """A file that was set aside is kept, and told with the UUID that it had."""
+        """A file that was set aside is kept, and told. What reading on found late in the life before may be
+        told in this one."""
         told = self._witness.kinds(self._kit.point, "spool_replaced")[self.replaced :]
         self.replaced += len(told)
-        if [event["data"]["kept"] for event in told] != set_aside:
+        kept = {str(event["data"]["kept"]) for event in told}
+        if not set(set_aside) <= kept <= self._broken() or len(kept) != len(told):
             raise self._failed(f"set aside {set_aside}, told {[event['data'] for event in told]}")
-        if told and (told[0]["data"]["previous"], told[0]["data"]["reason"]) != (self._uuid, "corrupt"):
-            raise self._failed(f"{self._uuid} was damaged, told {told[0]['data']}")
+        before = {event["data"]["previous"] for event in told if event["data"]["reason"] == "corrupt"}
+        if set_aside and self._uuid not in before:
+            raise self._failed(f"{self._uuid} was damaged, told {[event['data'] for event in told]}")
 
     # --- Its card, while nobody has it open
 
