@@ -30,7 +30,7 @@ from diemcau_agent.judges import judge
 from diemcau_agent.line.readings import of_record
 from diemcau_agent.line.record import Record
 from diemcau_sim.ground_truth import Truth
-from line_cases import CASES, Case
+from line_cases import CASES, LIMITS, Case
 from line_rig import measure
 
 AT_ONCE = 8
@@ -72,6 +72,12 @@ def causes(told: Record) -> frozenset[str]:
     return frozenset(judge("line", of_record(told) | {"broker_connected": True}))
 
 
+def slowed(truth: Truth) -> frozenset[str]:
+    """What a machine that is too busy has added to the line itself, by the relay's own stamps."""
+    measured = {"uplink_delay": truth.delay_ms(50), "uplink_jitter": truth.jitter_ms}
+    return frozenset(code for code, value in measured.items() if value > LIMITS[code])
+
+
 def wrong(case: Case, told: Record, truth: Truth) -> list[str]:
     """All that is not as promised, in words."""
     counts = {
@@ -83,7 +89,7 @@ def wrong(case: Case, told: Record, truth: Truth) -> list[str]:
         "reordered": (told.reordered, truth.reordered),
         "clock_steps": (told.clock_steps, 0),
         "error": (told.error, None),
-        "causes": (causes(told), case.causes),
+        "causes": (causes(told), case.causes | slowed(truth)),
     }
     if not case.late:
         counts["strange"] = (told.strange, 0)

@@ -15,7 +15,7 @@ from door import Door
 from kits import until
 from row_broker import envelope
 
-pytestmark = [pytest.mark.mosquitto, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.mosquitto, pytest.mark.timeout(300)]
 """Each is one of the table's many faults in one go, with rooms side by side: that takes its time."""
 
 

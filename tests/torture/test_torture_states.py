@@ -14,7 +14,7 @@ import row_soak
 import row_stop
 from kits import Failed
 
-pytestmark = [pytest.mark.mosquitto, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.mosquitto, pytest.mark.timeout(300)]
 """All kinds of a fault in one go, with rooms side by side, which mostly wait."""
 
 WATCHDOG_S = 12.0
