@@ -21,4 +21,5 @@ compile() { # name, then what it must agree with
 compile dev
 compile demo --constraint requirements/dev.txt
 compile run --constraint requirements/dev.txt
+compile fleet --constraint requirements/dev.txt
 compile picamera2 --no-deps
