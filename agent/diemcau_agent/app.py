@@ -22,7 +22,7 @@ from .commands.dispatch import Dispatcher
 from .commands.inbox import Inbox
 from .commands.journal import Journal
 from .commands.remote import RemoteSettings, merge, value_of
-from .commands.signature import verifier
+from .commands.signature import Signed, verifier
 from .config import ConfigError, Settings
 from .control import Control, Refused, SocketTaken
 from .database import DatabaseError
@@ -30,6 +30,7 @@ from .exits import NOT
 from .healing import Healer
 from .health import DeviceHealth
 from .indicator import Indicator
+from .keys import Keyring
 from .line.line import Line
 from .line.stamping import Stamping
 from .liveness import Progress, Watchdog
@@ -124,6 +125,8 @@ class App:
             },
             lambda: self.mark.renew(self.stamp),
         )
+        self.keyring = Keyring(Path(settings.state_dir) / "keys.json", settings.fleet_keys)
+        self.keyring.load()
         self._resumed = False
         self._passing: set[asyncio.Task[None]] = set()
         self._stop: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -210,7 +213,7 @@ class App:
         self.births = Heartbeat("birth", self.broker, clock, self._birth)
         self.heartbeat = Heartbeat("health", self.broker, clock, self._health, settings.probe.health_s)
         self.control = Control(Path(settings.runtime_dir) / "control.sock", self.room)
-        self.dispatcher = Dispatcher(self._context(ring), verifier(settings))
+        self.dispatcher = Dispatcher(self._context(ring), verifier(settings, self._signed))
         self.inbox = Inbox(self.dispatcher.receive, clock, lambda: self.progress.advance("dispatcher"))
         self.book.listen(self._looked)
         self.outbox.listeners.append(self.room.changed)
@@ -364,6 +367,14 @@ class App:
         readings = await self.line.read()
         self.outages.found(self.line.cause)
         return readings
+
+    def _signed(self) -> Signed:
+        return Signed(
+            self.keyring,
+            self.settings.point,
+            now=lambda: self.clock.wall() if self.stamp.synced else None,
+            accepted=lambda: self.room.baseline_now is not None,
+        )
 
     def _conference_on(self) -> bool:
         return False  # conferences are signed documents: they come with signatures

@@ -9,14 +9,13 @@ Errors::
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from . import judges
+from . import files, judges
 from .thresholds import Baseline
 
 NAME = "baseline.json"
@@ -72,14 +71,4 @@ def load(state_dir: Path) -> Baseline | None:
 
 def save(state_dir: Path, baseline: Baseline) -> None:
     """Whole or not at all: a power cut leaves the old one or the new one. Raises OSError."""
-    fresh = state_dir / f".{NAME}.new"
-    with fresh.open("wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(baseline), indent=1))
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(state_dir / NAME)
-    folder = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)  # the new name itself must be on the card
-    finally:
-        os.close(folder)
+    files.replace(state_dir / NAME, msgspec.json.format(msgspec.json.encode(baseline), indent=1))

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
-from .address import Address, Tls
+from .address import Address
 from .backoff import STABLE_S, Backoff
 from .clock import Clock, wait
 from .config import Settings
@@ -169,7 +169,7 @@ class Broker:
                 client_id=self._settings.point,
                 keepalive_s=broker.keepalive_s,
                 will=Will(point(self._settings.point, "status"), self._status("lost")),
-                tls=Tls(broker.ca_file, broker.cert_file, broker.key_file),
+                tls=self._settings.tls,
                 clock=self._clock,
                 executor=self._executor,
                 on_message=self._received,

@@ -9,8 +9,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct, field
 
+from . import jws
+from .address import Tls
 from .explain import explain
-from .model import Policy
+from .model import Policy, PublicKey
 from .topics import ID_PATTERN
 
 Id = Annotated[str, Meta(pattern=ID_PATTERN, description="3 to 32 of a-z, 0-9 and -, no - at either end")]
@@ -44,6 +46,18 @@ class Broker(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ca_file: str | None = None
     cert_file: str | None = None
     key_file: str | None = None
+
+
+class Enrolment(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where the kit's certificate comes from (EST, RFC 7030)."""
+
+    url: Annotated[
+        str, Meta(pattern=r"^https://[^\s/@]+/?$", description='a URL such as "https://est.example:8443"')
+    ]
+    ca_file: str | None = None
+    """Whose certificate that server has; None: the system's authorities."""
+    token_file: str = "/etc/diemcau/token"
+    """The one-time token, until it is used."""
 
 
 class Line(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -133,6 +147,10 @@ class Panel(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     point: Id
     broker: Broker
+    enrolment: Enrolment | None = None
+    """None: the broker's files are put there by hand."""
+    fleet_keys: Annotated[tuple[PublicKey, ...], Meta(max_length=4)] = ()
+    """Whose word it is who commands (docs/wire.md, fleet/keys), until such a list names others."""
     name: str = ""
     place: tuple[str, ...] = ()
     """Free levels, outermost first."""
@@ -163,6 +181,23 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     @property
     def backend_table(self) -> Backends:
         return Backends.all(self.backends) if isinstance(self.backends, str) else self.backends
+
+    @property
+    def identity_dir(self) -> str:
+        """Where the enrolment keeps ``key.pem``, ``cert.pem`` and ``ca.pem``."""
+        return f"{self.state_dir}/identity"
+
+    @property
+    def tls(self) -> Tls:
+        """The broker's files where they are named, else those of the enrolment."""
+        broker = self.broker
+        if self.enrolment is None:
+            return Tls(broker.ca_file, broker.cert_file, broker.key_file)
+        return Tls(
+            broker.ca_file or f"{self.identity_dir}/ca.pem",
+            broker.cert_file or f"{self.identity_dir}/cert.pem",
+            broker.key_file or f"{self.identity_dir}/key.pem",
+        )
 
     @property
     def simulated(self) -> bool:
@@ -217,14 +252,19 @@ def _across(settings: Settings) -> list[str]:
     errors: list[str] = []
     if settings.commands == "unsigned" and not settings.simulated:
         errors.append(
-            'commands: got "unsigned", expected "off": unsigned commands are for simulation only '
+            'commands: got "unsigned", expected "signed" or "off": unsigned commands are for simulation only '
             '(backends = "sim")'
         )
-    if settings.commands == "signed":
+    if settings.commands == "signed" and not settings.fleet_keys:
         errors.append(
-            'commands: got "signed", expected "off" (or "unsigned" in simulation): '
-            "this version cannot verify signatures yet"
+            "fleet_keys: missing, expected the public keys that `diemcau-fleet ca show` prints "
+            '(or commands = "off")'
         )
+    for index, key in enumerate(settings.fleet_keys):
+        try:
+            jws.public_key(key)
+        except jws.JwsError as error:
+            errors.append(f"fleet_keys[{index}]: {error}")
     panel = settings.panel
     pins = (panel.button_gpio, panel.red_gpio, panel.green_gpio, panel.blue_gpio)
     if len(set(pins)) != len(pins):

@@ -41,6 +41,8 @@ def _walk(kind: type[Struct], data: Any, path: str, errors: list[str]) -> None:
             continue
         value = table[name]
         struct = _struct_in(item.type)
+        if value is None and type(None) in get_args(item.type):
+            continue
         if struct is not None and not (isinstance(value, str) and str in get_args(item.type)):
             _walk(struct, value, where, errors)
         else:

@@ -207,6 +207,69 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     nonce: str | None = None
 
 
+Role = Literal["operator", "installer", "viewer", "collector"]
+PublicKey = Annotated[
+    str,
+    msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{43}$", description="an Ed25519 public key: 32 bytes in base64url"),
+]
+
+
+class FleetKey(msgspec.Struct, frozen=True, kw_only=True):
+    """One person's or program's key. ``id`` is the ``iss`` of its commands.
+
+    ``operator``: every command. ``installer``: every command to one of ``points``, until that one is accepted
+    (its baseline is recorded). ``viewer``: ``ping`` and ``logs``. ``collector``: ``resend``.
+    """
+
+    id: PointId
+    role: Role
+    public: PublicKey
+    points: tuple[PointId, ...] = ()
+
+
+class Keys(msgspec.Struct, frozen=True, kw_only=True):
+    """Payload of ``diemcau/v1/fleet/keys``, retained, a compact JWS by one of the fleet's keys: whom to obey.
+    It holds until a greater ``revision`` comes, or ``exp`` has passed (seconds since the epoch)."""
+
+    schema: Literal["diemcau.keys/1"]
+    revision: Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+    fleet: Annotated[tuple[PublicKey, ...], msgspec.Meta(min_length=1, max_length=4)]
+    """The keys that may sign the next list: two while one takes the other's place."""
+    keys: Annotated[tuple[FleetKey, ...], msgspec.Meta(max_length=1000)]
+    revoked: Annotated[tuple[PointId, ...], msgspec.Meta(max_length=10_000)] = ()
+    """Ids that are never obeyed again, whatever ``keys`` says."""
+    exp: int | None = None
+
+
+class Freeze(msgspec.Struct, frozen=True, kw_only=True):
+    """How long before and after its window a conference's rooms are left alone."""
+
+    before_s: Annotated[int, msgspec.Meta(ge=0, le=86_400)] = 0
+    after_s: Annotated[int, msgspec.Meta(ge=0, le=86_400)] = 0
+
+
+class Conference(msgspec.Struct, frozen=True, kw_only=True):
+    """Payload of ``diemcau/v1/conference/{id}``, retained, a compact JWS by an operator's key (``iss``).
+    Times are seconds since the epoch. A greater ``revision`` takes the place of the one before."""
+
+    schema: Literal["diemcau.conference/1"]
+    id: PointId
+    iss: PointId
+    revision: Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+    state: Literal["planned", "cancelled"] = "planned"
+    start: Annotated[int, msgspec.Meta(ge=0, le=2**40)]
+    end: Annotated[int, msgspec.Meta(ge=0, le=2**40)]
+    """After ``start``, by 48 h at most."""
+    groups: Annotated[tuple[PointId, ...], msgspec.Meta(min_length=1, max_length=1000)]
+    """Whose points take part."""
+    listen_only: Annotated[tuple[PointId, ...], msgspec.Meta(max_length=1000)] = ()
+    """Those of them that only listen."""
+    freeze: Freeze | None = Freeze()
+    """None: nothing is frozen while it is on."""
+    thresholds: dict[str, float] = {}
+    """Other bounds than the usual while it is on (names of :class:`.thresholds.Thresholds`)."""
+
+
 SCHEMA_IDS: dict[type[Document], str] = {
     Birth: "diemcau.birth/1",
     Status: "diemcau.status/1",

@@ -38,6 +38,10 @@ CONFERENCE_FILTER = f"{ROOT}/conference/+"
 KEYS_TOPIC = f"{ROOT}/fleet/keys"
 
 
+def conference(conference_id: str) -> str:
+    return f"{ROOT}/conference/{conference_id}"
+
+
 def command_audience(topic: str) -> tuple[str, str] | None:
     """(audience, verb) of a command's topic, as ("point/xp-0417", "restart"); None where it is none."""
     parts = topic.split("/")

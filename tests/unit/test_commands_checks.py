@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 from command_room import ISS, NONCE, POINT, Room, settings
 from diemcau_agent.commands.claims import ANSWERABLE_BYTES, MAX_BYTES, Letter, claims, read
 from diemcau_agent.commands.outcome import Refusal, Refused, Unanswerable
-from diemcau_agent.commands.signature import Unsigned, verifier
+from diemcau_agent.commands.signature import Signed, Unsigned, verifier
 from diemcau_agent.config import ConfigError
+from diemcau_agent.keys import Keyring
 from diemcau_agent.model import Claims
 from fakeclock import FakeClock
+from signing import public
 
 
 def resend(spool: str, **changes: object) -> dict[str, object]:
@@ -265,8 +267,12 @@ async def test_commands_that_are_off_are_counted_and_nothing_more(room: Room) ->
 
 
 def test_only_a_simulated_room_believes_unsigned_commands() -> None:
-    assert isinstance(verifier(settings()), Unsigned)
-    assert verifier(settings(commands="off")) is None
+    def signed() -> Signed:
+        return Signed(Keyring(Path("keys.json"), ()), POINT, lambda: None, lambda: False)
+
+    assert isinstance(verifier(settings(), signed), Unsigned)
+    assert verifier(settings(commands="off"), signed) is None
+    assert isinstance(verifier(settings(commands="signed", fleet_keys=[public("fleet-1")]), signed), Signed)
     with pytest.raises(ConfigError, match="unsigned commands are for simulation only"):
         settings(backends={"camera": "v4l2"})
 

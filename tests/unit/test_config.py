@@ -74,14 +74,16 @@ def test_what_is_missing_is_named() -> None:
     assert {line.split(":")[0] for line in found} == {"point", "broker"}
 
 
-def test_unsigned_commands_are_refused_on_a_real_kit_and_signed_ones_until_they_can_be_verified() -> None:
+def test_unsigned_commands_are_refused_on_a_real_kit_and_signed_ones_without_the_fleets_keys() -> None:
     assert any(
         line.startswith('commands: got "unsigned"') for line in errors(REAL.replace("off", "unsigned"))
     )
-    assert any(
-        line.startswith('commands: got "signed"') for line in errors(REAL.replace('"off"', '"signed"'))
-    )
-    assert any(line.startswith("commands:") for line in errors(REAL.replace('commands = "off"', "")))
+    for signed in (REAL.replace('"off"', '"signed"'), REAL.replace('commands = "off"', "")):
+        assert any(line.startswith("fleet_keys: missing") for line in errors(signed))
+        assert errors(f'fleet_keys = ["{"A" * 42}B"]\n{signed}') == [
+            "fleet_keys[0]: not base64url in its one spelling"
+        ]
+        assert parse(f'fleet_keys = ["{"A" * 43}"]\n{signed}').commands == "signed"
 
 
 def test_a_kit_with_one_real_camera_is_no_simulation() -> None:

@@ -98,7 +98,7 @@ class Dispatcher:
                 if entry is not None:
                     self._repeat(entry, claim)
                     return
-                order = await self._check(claim)
+                order = await self._check(claim, payload)
                 if order.delay_s or not order.verb.harmless:
                     await self._write_down(order)
                     return
@@ -174,7 +174,7 @@ class Dispatcher:
         answer = entry.answer or self._replies.build(claim.id, claim.verb, "accepted")
         self._replies.send(claim.iss, answer, droppable=True)
 
-    async def _check(self, claim: Claims) -> Order:
+    async def _check(self, claim: Claims, payload: bytes) -> Order:
         context = self._context
         to_group = claim.aud.startswith("group/")
         if to_group and not context.stamp.synced:
@@ -191,7 +191,8 @@ class Dispatcher:
             raise Refused("not_permitted", f"{verb.name}: cannot be sent to a group")
         args = fitted(verb.args, claim.args, "args")
         spread_s = float(getattr(args, "spread_s", 0.0))
-        order = Order(verb, self._call(claim), args, context.uniform(0.0, spread_s) if spread_s else 0.0)
+        delay_s = context.uniform(0.0, spread_s) if spread_s else 0.0
+        order = Order(verb, self._call(claim, payload), args, delay_s)
         if len(self._running) >= RUNNING_LIMIT:
             raise Refused("busy", f"{RUNNING_LIMIT} commands run already")
         await self._admit(order)
@@ -280,7 +281,7 @@ class Dispatcher:
         data = {"id": claim.id, "verb": claim.verb, "iss": claim.iss, "state": state}
         self._context.event("command", device=device, code=code, data=data)
 
-    def _call(self, claim: Claims) -> Call:
+    def _call(self, claim: Claims, payload: bytes = b"") -> Call:
         clock = self._context.clock
         last_s = float("-inf")
 
@@ -290,7 +291,7 @@ class Dispatcher:
                 last_s = clock.monotonic()
                 self._replies.say(claim, "running", data)
 
-        return Call(self._context, self._journal, claim, progress, self._replies.told)
+        return Call(self._context, self._journal, claim, progress, self._replies.told, payload)
 
 
 def _device(order: Order) -> str | None:

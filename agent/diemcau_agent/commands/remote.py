@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any, cast
 
 import msgspec
 
-from diemcau_agent import config
+from diemcau_agent import config, files
 from diemcau_agent.config import ConfigError, Settings
 
 CHANGEABLE = (
@@ -76,17 +75,7 @@ class RemoteSettings:
             log.warning("replaced: %s", error)
             kept = {}
         text = json.dumps(kept | changes, ensure_ascii=False, indent=1, sort_keys=True)
-        new = self.path.with_suffix(".new")
-        with new.open("w", encoding="utf-8") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        new.rename(self.path)
-        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)  # the rename itself
-        finally:
-            os.close(folder)
+        files.replace(self.path, f"{text}\n".encode())
 
 
 def flatten(data: Mapping[str, Any], path: str = "") -> dict[str, Any]:

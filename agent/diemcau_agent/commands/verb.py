@@ -39,14 +39,16 @@ A = TypeVar("A", bound=Args)
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One command on its way. ``progress(data)``: a ``running`` reply, at most one a second. ``told()``:
-    wait, bounded, until the replies so far have left."""
+    """One command on its way. ``payload``: as it came, signature and all, for whoever verifies it on his own;
+    empty once the agent was restarted. ``progress(data)``: a ``running`` reply, at most one a second.
+    ``told()``: wait, bounded, until the replies so far have left."""
 
     context: Context
     journal: Journal
     claims: Claims
     progress: Callable[[Any], None]
     told: Callable[[], Awaitable[None]]
+    payload: bytes = b""
 
 
 class Verb(ABC, Generic[A]):
