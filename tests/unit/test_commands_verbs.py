@@ -421,7 +421,7 @@ async def test_a_damaged_file_is_told_at_the_start_and_mended_by_the_next_set(ro
 
 
 async def test_a_file_that_cannot_be_written_changes_nothing(room: Room) -> None:
-    room.remote.path.with_suffix(".new").mkdir()
+    room.remote.path.with_name(".remote.json.new").mkdir()
     room.adopts = frozenset({"name"})
     reply = await room.order("config", {"set": {"name": "A"}})
     assert (reply.state, reply.code) == ("failed", "internal")
