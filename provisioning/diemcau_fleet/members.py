@@ -1,4 +1,4 @@
-"""Who belongs to the fleet, as a broker needs to know it. Every id is the certificate's CN and the client id."""
+"""Who belongs to the fleet, as a broker needs to know it. Each id is a certificate's CN and a client id."""
 
 from __future__ import annotations
 

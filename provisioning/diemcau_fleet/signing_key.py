@@ -28,7 +28,7 @@ def make(path: Path) -> str:
 
 
 def load(path: Path) -> bytes:
-    """The key's seed (32 bytes), as :func:`diemcau_agent.jws.sign` wants it. Raises SigningKeyError, OSError."""
+    """The seed (32 bytes), as :func:`diemcau_agent.jws.sign` wants it. Raises SigningKeyError, OSError."""
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
