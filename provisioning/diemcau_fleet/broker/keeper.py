@@ -1,0 +1,143 @@
+"""Keeps a broker's rules those of the registry: writes, reloads, throws out.
+
+From a revocation to its end at the broker: at most :data:`FOLLOW_S`, the reload (from here on the ACL denies
+the id everything, also on a connection that is open, and the CRL a new one), and the taking over of its session.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from .acl import MembersError
+from .eviction import EvictionFailed
+from .office import OfficeError, State
+from .reload import Reload, ReloadFailed
+from .rules import Change, RulesError, crl_serves, revoked_in, write
+from .settings import Settings
+
+FOLLOW_S = 30.0
+_log = logging.getLogger(__name__)
+
+
+class Registered(Protocol):
+    def look(self) -> State: ...
+    def crl(self) -> bytes: ...
+
+
+class Evicting(Protocol):
+    def throw_out(self, identity: str) -> None: ...
+    def clear(self, identity: str) -> None: ...
+
+
+class Look(msgspec.Struct, frozen=True):
+    """What a look did. ``running``: whether a broker was told; None where there was nothing to tell."""
+
+    changed: frozenset[Change] = frozenset()
+    running: bool | None = None
+    thrown_out: tuple[str, ...] = ()
+    troubles: tuple[str, ...] = ()
+
+
+class Keeper:
+    """``eviction`` None: connections that are open stay so, deaf and mute."""
+
+    def __init__(
+        self,
+        office: Registered,
+        settings: Settings,
+        reload: Reload,
+        eviction: Evicting | None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._office = office
+        self._settings = settings
+        self._reload = reload
+        self._eviction = eviction
+        self._now = now
+        self._listed = revoked_in(settings.crl)
+        """Serial numbers whose holders were thrown out, by an earlier life where they were listed before."""
+        self._out: set[str] = set()
+        self._due: OrderedDict[str, None] = OrderedDict()
+        self._stale = True
+        """The broker may not have read what is on the disk."""
+        self._host_files = self._stamps()
+
+    def look(self) -> Look:
+        """Whatever fails is tried again by the next one."""
+        troubles: list[str] = []
+        changed: frozenset[Change] = frozenset()
+        running: bool | None = None
+        out: tuple[str, ...] = ()
+        try:
+            state = self._office.look()
+            changed = self._write(state, troubles)
+            self._note(state)
+            if self._stale:
+                running = self._reload()
+                self._stale = False
+            if running is not False:
+                out = self._throw_out(state)
+            else:
+                self._stale = True  # it reads all when it starts; then whoever is due can be cleared
+        except (OfficeError, RulesError, MembersError, ReloadFailed, EvictionFailed) as error:
+            troubles.append(str(error))
+        return Look(changed, running, out, tuple(troubles))
+
+    def _write(self, state: State, troubles: list[str]) -> frozenset[Change]:
+        crl: bytes | None = None
+        if not crl_serves(self._settings.crl, state.revoked, datetime.fromtimestamp(self._now(), UTC)):
+            try:
+                crl = self._office.crl()
+            except OfficeError as error:
+                if not self._settings.crl.exists():
+                    raise
+                troubles.append(str(error))  # without the authority's key the ACL has to do
+        changed = frozenset(write(self._settings, state.members, ca=state.ca, crl=crl))
+        stamps = self._stamps()
+        if changed or stamps != self._host_files:
+            self._stale = True
+        self._host_files = stamps
+        return changed
+
+    def _note(self, state: State) -> None:
+        """Whom to throw out: who is revoked; and who was and is a member again, for the old certificate's
+        sake, but only once: that may end the new one's connection too."""
+        revoked = set(state.members.revoked)
+        fresh = {state.revoked[serial] for serial in state.revoked.keys() - self._listed}
+        self._listed |= state.revoked.keys()
+        self._out &= revoked
+        for identity in sorted(revoked - self._out | fresh):
+            self._due[identity] = None
+
+    def _throw_out(self, state: State) -> tuple[str, ...]:
+        """One that fails goes to the end of the queue. Raises EvictionFailed."""
+        if self._eviction is None:
+            return ()
+        done: list[str] = []
+        revoked = set(state.members.revoked)
+        while self._due:
+            identity, _ = self._due.popitem(last=False)
+            try:
+                self._eviction.throw_out(identity)
+                if identity in revoked:
+                    self._eviction.clear(identity)
+            except (EvictionFailed, OfficeError):
+                self._due[identity] = None
+                raise
+            if identity in revoked:
+                self._out.add(identity)
+            done.append(identity)
+        return tuple(done)
+
+    def _stamps(self) -> Mapping[Path, int]:
+        """The host's certificate and key: renewed, they are read at a reload."""
+        paths = (self._settings.host_cert, self._settings.host_key)
+        return {path: path.stat().st_mtime_ns for path in paths if path.exists()}
