@@ -35,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_reflector(commands.add_parser("reflector", help="answer the kits' STAMP packets (RFC 8762)"))
     _add_collect(commands.add_parser("collect", help="store what every point reports, exactly once"))
+    _add_broker(commands.add_parser("broker", help="write the broker's rules from the registry"))
     return whole
 
 
@@ -116,6 +117,12 @@ def _add_collect(collect: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_broker(broker: argparse.ArgumentParser) -> None:
+    from .broker import options
+
+    options.add(broker)
+
+
 def _listen(text: str) -> object:
     """argparse names the option and shows this message, as of those that follow."""
     from .reflector.sockets import Listen, ListenError
@@ -182,7 +189,14 @@ def _collect(arguments: argparse.Namespace) -> int:
     )
 
 
+def _broker(arguments: argparse.Namespace) -> int:
+    from .broker import command
+
+    return command.run(arguments)
+
+
 _COMMANDS = {
+    "broker": _broker,
     "collect": _collect,
     "reflector": _reflector,
 }

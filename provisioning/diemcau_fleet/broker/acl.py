@@ -1,8 +1,8 @@
 """Who may say and hear what, in mosquitto's ACL file. Pure.
 
-A kit needs no line of its own unless it is in a group: the patterns are made of its user name, which is its
-certificate's CN. Patterns hold for everybody, so whoever is no kit is denied the point of its own name: else a
-viewer could make up a room. A denial comes before every permission (mosquitto sorts them so).
+A kit needs no line of its own unless it is in a group: the patterns are made of its user name, which is
+its certificate's CN. Patterns hold for everybody, so whoever is no kit is denied the point of its own name:
+else a viewer could make up a room. A denial comes before every permission (mosquitto sorts them so).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from diemcau_agent import topics
 
-from ..members import Kit, Members, Service, ServiceRole
+from diemcau_fleet.members import Kit, Members, Service, ServiceRole
 
 OFFICE = "_office"
 """CN of the short session that clears a revoked kit's retained documents. No id of a member can be this one;
@@ -70,7 +70,8 @@ def _lines(members: Members, bridge: str | None) -> Iterator[str]:
         if service.id not in gone:
             yield from _service(service, kits if bridge is None else [])
     for identity in members.revoked:
-        yield from _user(identity, ["deny #"])
+        if topics.is_id(identity):  # a server's name is no client's
+            yield from _user(identity, ["deny #"])
 
 
 def _service(service: Service, kits: Iterable[Kit]) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from diemcau_agent import topics
 
-from .settings import Bridge, Listen, Settings
+from .settings import ACL, CA, CRL, Bridge, Listen, Settings
 
 _UP = ("birth", "status", "health", "telemetry", "event", "selftest", "reply/+")
 """What a province hands to the centre of each of its points, and below, what it takes from there. Named one
@@ -74,7 +74,7 @@ _BRIDGE = """\
 
 connection {id}
 address {host}:{port}
-# MQTT 3.1.1 with a session that stays: in MQTT 5 a bridge of mosquitto 2.0 loses what comes while the line is down.
+# MQTT 3.1.1 with a session that stays: in MQTT 5 this bridge loses what comes while the line is down.
 bridge_protocol_version mqttv311
 cleansession false
 remote_clientid {id}
@@ -98,16 +98,15 @@ class SettingsError(ValueError):
 
 def configuration(settings: Settings) -> str:
     """The file's text. Raises SettingsError."""
-    text = "".join(_parts(settings))
-    return text
+    return "".join(_parts(settings))
 
 
 def _parts(settings: Settings) -> Iterator[str]:
     yield _fill(
-        _WHOLE, user=settings.user, pid_file=settings.pid_file, acl=settings.acl, state=settings.state
+        _WHOLE, user=settings.user, pid_file=settings.pid_file, acl=settings.place / ACL, state=settings.state
     )
     for listen in settings.mqtts:
-        yield _listener(listen, settings) + _fill(_CRL, crl=settings.crl)
+        yield _listener(listen, settings) + _fill(_CRL, crl=settings.place / CRL)
     for listen in settings.wss:
         yield _listener(listen, settings) + _WEBSOCKETS
     if settings.bridge is not None:
@@ -117,7 +116,7 @@ def _parts(settings: Settings) -> Iterator[str]:
 def _listener(listen: Listen, settings: Settings) -> str:
     return _fill(
         _LISTENER, port=listen.port, host=listen.host,
-        ca=settings.ca, cert=settings.host_cert, key=settings.host_key,
+        ca=settings.place / CA, cert=settings.host_cert, key=settings.host_key,
     )  # fmt: skip
 
 

@@ -1,8 +1,8 @@
 """Throw a revoked kit out of a broker, and clear what is retained of it.
 
-A CRL is asked at a handshake only: a connection that is open stays so (mosquitto#3568, emqx#9732). But a broker
-gives a client id to whoever comes last. So we come, with a certificate of the kit's name that the authority
-issues for some minutes, and go again. The CRL keeps the kit from coming back, and MQTT does the rest on any broker.
+A CRL is asked at a handshake only: a connection that is open stays so (mosquitto#3568, emqx#9732). But a
+broker gives a client id to whoever comes last. So we come, with a certificate of the kit's name that the
+authority issues for some minutes, and go again; the CRL keeps the kit from coming back.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 import ssl
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -46,12 +46,34 @@ Issue = Callable[[str], Credentials]
 """A client's certificate of this CN, for some minutes."""
 
 
-class Eviction(msgspec.Struct, frozen=True):
-    """``host_cert``: the broker's own certificate. No other is spoken to, whatever name it is reached by."""
+Trust = Callable[[], ssl.SSLContext]
+"""How a broker is known: :func:`pinned` or :func:`named`. Raises OSError, ValueError."""
 
+
+def pinned(host_cert: Path) -> Trust:
+    """By this very certificate, whatever name it is reached by."""
+
+    def trust() -> ssl.SSLContext:
+        found = _CERTIFICATE.search(host_cert.read_text("ascii"))
+        if found is None:
+            raise ValueError(f"{host_cert}: got no certificate in PEM")
+        context = ssl.create_default_context(cadata=found[0])
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # itself, and no issuer
+        context.check_hostname = False
+        return context
+
+    return trust
+
+
+def named(ca_file: Path) -> Trust:
+    """By a certificate of this authority with the name that it is reached by."""
+    return lambda: ssl.create_default_context(cafile=ca_file)
+
+
+class Eviction(msgspec.Struct, frozen=True):
     host: str
     port: int
-    host_cert: Path
+    trust: Trust
     issue: Issue
 
     def throw_out(self, identity: str) -> None:
@@ -59,15 +81,14 @@ class Eviction(msgspec.Struct, frozen=True):
         with self._session(identity):
             pass
 
-    def clear(self, identities: Iterable[str]) -> None:
-        """Nothing is retained of these any more. Raises EvictionFailed."""
+    def clear(self, identity: str) -> None:
+        """Nothing is retained of it any more. Raises EvictionFailed."""
         with self._session(OFFICE) as session:
-            for identity in identities:
-                for document in topics.RETAINED:
-                    session.clear(topics.point(identity, document))
+            for document in topics.RETAINED:
+                session.clear(topics.point(identity, document))
 
     @contextmanager
-    def _session(self, identity: str) -> Iterator[_Session]:
+    def _session(self, identity: str) -> Generator[_Session]:
         try:
             session = _Session(self.host, self.port, self._context(identity), identity)
         except (OSError, ValueError) as error:
@@ -79,12 +100,7 @@ class Eviction(msgspec.Struct, frozen=True):
             session.drop()
 
     def _context(self, identity: str) -> ssl.SSLContext:
-        found = _CERTIFICATE.search(self.host_cert.read_text("ascii"))
-        if found is None:
-            raise EvictionFailed(f"{self.host_cert}: got no certificate in PEM")
-        context = ssl.create_default_context(cadata=found[0])
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # this very certificate is trusted, no issuer
-        context.check_hostname = False
+        context = self.trust()
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         own = self.issue(identity)
         with tempfile.NamedTemporaryFile(prefix="diemcau-") as file:  # mode 0600; ssl reads files only

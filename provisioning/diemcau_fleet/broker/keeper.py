@@ -1,7 +1,8 @@
 """Keeps a broker's rules those of the registry: writes, reloads, throws out.
 
-From a revocation to its end at the broker: at most :data:`FOLLOW_S`, the reload (from here on the ACL denies
-the id everything, also on a connection that is open, and the CRL a new one), and the taking over of its session.
+From a revocation to its end at the broker: at most the time between two looks, the reload (from here on
+the ACL denies the id everything, also on a connection that is open, and the CRL a new one), and the taking
+over of its session.
 """
 
 from __future__ import annotations
@@ -21,9 +22,8 @@ from .eviction import EvictionFailed
 from .office import OfficeError, State
 from .reload import Reload, ReloadFailed
 from .rules import Change, RulesError, crl_serves, revoked_in, write
-from .settings import Settings
+from .settings import CRL, Settings
 
-FOLLOW_S = 30.0
 _log = logging.getLogger(__name__)
 
 
@@ -62,7 +62,7 @@ class Keeper:
         self._reload = reload
         self._eviction = eviction
         self._now = now
-        self._listed = revoked_in(settings.crl)
+        self._listed = revoked_in(settings.out / CRL)
         """Serial numbers whose holders were thrown out, by an earlier life where they were listed before."""
         self._out: set[str] = set()
         self._due: OrderedDict[str, None] = OrderedDict()
@@ -75,7 +75,7 @@ class Keeper:
         troubles: list[str] = []
         changed: frozenset[Change] = frozenset()
         running: bool | None = None
-        out: tuple[str, ...] = ()
+        out: list[str] = []
         try:
             state = self._office.look()
             changed = self._write(state, troubles)
@@ -83,21 +83,21 @@ class Keeper:
             if self._stale:
                 running = self._reload()
                 self._stale = False
-            if running is not False:
-                out = self._throw_out(state)
-            else:
+            if running is False:
                 self._stale = True  # it reads all when it starts; then whoever is due can be cleared
+            else:
+                self._throw_out(state, out)
         except (OfficeError, RulesError, MembersError, ReloadFailed, EvictionFailed) as error:
             troubles.append(str(error))
-        return Look(changed, running, out, tuple(troubles))
+        return Look(changed, running, tuple(out), tuple(troubles))
 
     def _write(self, state: State, troubles: list[str]) -> frozenset[Change]:
         crl: bytes | None = None
-        if not crl_serves(self._settings.crl, state.revoked, datetime.fromtimestamp(self._now(), UTC)):
+        if not crl_serves(self._settings.out / CRL, state.revoked, datetime.fromtimestamp(self._now(), UTC)):
             try:
                 crl = self._office.crl()
             except OfficeError as error:
-                if not self._settings.crl.exists():
+                if not (self._settings.out / CRL).exists():
                     raise
                 troubles.append(str(error))  # without the authority's key the ACL has to do
         changed = frozenset(write(self._settings, state.members, ca=state.ca, crl=crl))
@@ -117,13 +117,10 @@ class Keeper:
         for identity in sorted(revoked - self._out | fresh):
             self._due[identity] = None
 
-    def _throw_out(self, state: State) -> tuple[str, ...]:
-        """One that fails goes to the end of the queue. Raises EvictionFailed."""
-        if self._eviction is None:
-            return ()
-        done: list[str] = []
+    def _throw_out(self, state: State, out: list[str]) -> None:
+        """Adds to ``out`` who is. One that fails goes to the end of the queue. Raises EvictionFailed."""
         revoked = set(state.members.revoked)
-        while self._due:
+        while self._due and self._eviction is not None:
             identity, _ = self._due.popitem(last=False)
             try:
                 self._eviction.throw_out(identity)
@@ -134,8 +131,7 @@ class Keeper:
                 raise
             if identity in revoked:
                 self._out.add(identity)
-            done.append(identity)
-        return tuple(done)
+            out.append(identity)
 
     def _stamps(self) -> Mapping[Path, int]:
         """The host's certificate and key: renewed, they are read at a reload."""

@@ -1,4 +1,4 @@
-"""Tell mosquitto to read its rules again. It does so within the turn of its loop in which the signal comes."""
+"""Tell mosquitto to read its rules again. It does so in the turn of its loop in which the signal comes."""
 
 from __future__ import annotations
 

@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from diemcau_agent import files
 
-from ..members import Members
+from diemcau_fleet.members import Members
 from .acl import acl
 from .configuration import configuration
-from .settings import Settings
+from .settings import ACL, CA, CONF, CRL, Settings
 
 CRL_AGE = timedelta(days=30)
 """A list is made anew at this age, long before it runs out: with one that has run out nobody comes in."""
@@ -30,14 +30,14 @@ class RulesError(Exception):
 
 
 def write(settings: Settings, members: Members, *, ca: bytes, crl: bytes | None) -> set[Change]:
-    """What has changed on the disk; ``crl`` None leaves the one that is there. Raises RulesError, MembersError,
-    SettingsError."""
+    """What has changed on the disk; ``crl`` None leaves the one that is there. Raises RulesError,
+    MembersError, SettingsError."""
     bridge = None if settings.bridge is None else settings.bridge.id
     wanted: list[tuple[Change, Path, bytes | None]] = [
-        ("crl", settings.crl, crl),
-        ("acl", settings.acl, acl(members, bridge).encode()),
-        ("authority", settings.ca, ca),
-        ("configuration", settings.conf, configuration(settings).encode()),
+        ("crl", settings.out / CRL, crl),
+        ("acl", settings.out / ACL, acl(members, bridge).encode()),
+        ("authority", settings.out / CA, ca),
+        ("configuration", settings.out / CONF, configuration(settings).encode()),
     ]
     changed: set[Change] = set()
     try:
@@ -46,7 +46,8 @@ def write(settings: Settings, members: Members, *, ca: bytes, crl: bytes | None)
             if data is not None and not (path.exists() and path.read_bytes() == data):
                 files.replace(path, data, MODE)
                 changed.add(what)
-            _give(path, settings.user)
+            if settings.here:
+                _give(path, settings.user)
     except OSError as error:
         raise RulesError(str(error)) from None
     return changed

@@ -1,4 +1,4 @@
-"""Where a broker listens and what its files are called: what :mod:`.configuration` needs besides the members."""
+"""Where a broker listens and what its files are called."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ import msgspec
 
 MQTTS_PORT = 8883
 WSS_PORT = 443
+CONF = "mosquitto.conf"
+ACL = "acl"
+CRL = "crl.pem"
+CA = "ca.pem"
 
 
 class Listen(msgspec.Struct, frozen=True):
@@ -40,9 +44,11 @@ class Bridge(msgspec.Struct, frozen=True):
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """``user``: as whom mosquitto runs. ``wss``: listeners that speak MQTT in a WebSocket."""
+    """``out``: where the files are written; ``place``: what that is called on the broker's machine, as are
+    ``host_cert`` and ``host_key``. ``user``: as whom mosquitto runs. ``wss``: MQTT in a WebSocket."""
 
     out: Path
+    place: Path
     host_cert: Path
     host_key: Path
     mqtts: tuple[Listen, ...]
@@ -53,17 +59,6 @@ class Settings(msgspec.Struct, frozen=True):
     bridge: Bridge | None = None
 
     @property
-    def conf(self) -> Path:
-        return self.out / "mosquitto.conf"
-
-    @property
-    def acl(self) -> Path:
-        return self.out / "acl"
-
-    @property
-    def crl(self) -> Path:
-        return self.out / "crl.pem"
-
-    @property
-    def ca(self) -> Path:
-        return self.out / "ca.pem"
+    def here(self) -> bool:
+        """The broker runs on this machine."""
+        return self.out == self.place
