@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from diemcau_agent import topics
-
 from diemcau_fleet.members import Kit, Members, Service, ServiceRole
 
 OFFICE = "_office"

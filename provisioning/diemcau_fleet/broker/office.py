@@ -10,11 +10,11 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from diemcau_agent.database import DatabaseError
-
 from diemcau_fleet.authority import CERTIFICATE, Authority, AuthorityError, private_pem
 from diemcau_fleet.members import Members
 from diemcau_fleet.registry import Registry
 from diemcau_fleet.registry_file import RegistryError
+
 from .eviction import Credentials
 
 DAY_S = 86_400

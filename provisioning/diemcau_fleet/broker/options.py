@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from diemcau_fleet.arguments import fleet_id, number
+
 from .settings import CA, MQTTS_PORT, WSS_PORT, Bridge, Listen, Settings
 
 FLEET = Path("/var/lib/diemcau-fleet")

@@ -13,8 +13,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from diemcau_agent import files
-
 from diemcau_fleet.members import Members
+
 from .acl import acl
 from .configuration import configuration
 from .settings import ACL, CA, CONF, CRL, Settings
