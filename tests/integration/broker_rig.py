@@ -58,11 +58,9 @@ class Fleet:
     def kit(self, name: str, groups: tuple[str, ...] = (), via: str | None = None) -> Papers:
         token = self.registry.add_kit(name, groups, via)
         key = ec.generate_private_key(ec.SECP256R1())
-        self.registry.enrol(name, token, name.encode(), lambda: self.client(name, key))
-        (found,) = self.registry.rows(
-            "SELECT der FROM certificate WHERE id = ? ORDER BY rowid DESC LIMIT 1", name
-        )
-        return self._papers(name, Certificate("", 0, 0, found[0]), key)
+        made = self.client(name, key)
+        self.registry.enrol(name, token, name.encode(), lambda: made)
+        return self._papers(f"{name}-{made.serial[:8]}", made, key)
 
     def service(self, name: str, role: ServiceRole) -> Papers:
         key = ec.generate_private_key(ec.SECP256R1())
@@ -122,6 +120,7 @@ class Broker:
                 [*MORTAL, program(), "-c", self.settings.out / "mosquitto.conf"], stdout=log, stderr=log
             )
         until(lambda: reachable(self.port), self.said)
+        until(lambda: by_pid_file(self.settings.pid_file), self.said)  # it listens before it takes signals
 
     def stop(self, *, kill: bool = False) -> None:
         child, self._child = self._child, None

@@ -68,6 +68,8 @@ use_username_as_clientid true
 _CRL = "crlfile {crl}\n"
 _WEBSOCKETS = """\
 protocol websockets
+# Without it libwebsockets listens on every address, whatever the listener says.
+socket_domain {domain}
 # No crlfile: mosquitto 2.0 gives none to libwebsockets. Whoever is revoked is denied everything by the ACL.
 """
 _BRIDGE = """\
@@ -108,7 +110,8 @@ def _parts(settings: Settings) -> Iterator[str]:
     for listen in settings.mqtts:
         yield _listener(listen, settings) + _fill(_CRL, crl=settings.place / CRL)
     for listen in settings.wss:
-        yield _listener(listen, settings) + _WEBSOCKETS
+        domain = "ipv6" if ":" in listen.host else "ipv4"
+        yield _listener(listen, settings) + _fill(_WEBSOCKETS, domain=domain)
     if settings.bridge is not None:
         yield from _bridge(settings.bridge)
 

@@ -1,4 +1,6 @@
-"""Tell mosquitto to read its rules again. It does so in the turn of its loop in which the signal comes."""
+"""Tell mosquitto to read its rules again. It does so at the end of the turn of its loop (100 ms at most) in
+which the signal comes: whoever connects after that is judged by the new rules, since a handshake takes turns.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +21,18 @@ class ReloadFailed(Exception):
 
 
 def by_pid_file(path: Path) -> bool:
-    """SIGHUP, which ends any other program: so only where the number is that of a mosquitto."""
+    """SIGHUP. It ends any other program, and a mosquitto that listens already but does not catch it yet."""
     try:
         number = int(path.read_text("ascii"))
-        name = Path(f"/proc/{number}/comm").read_text("ascii").strip()
-    except FileNotFoundError:
+        status = Path(f"/proc/{number}/status").read_text("ascii", "replace")
+    except (FileNotFoundError, ProcessLookupError):
         return False
     except (OSError, ValueError) as error:
         raise ReloadFailed(f"{path}: {error}") from None
-    if name != "mosquitto":
-        return False  # what an earlier life left behind
+    fields = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
+    caught = int(fields["SigCgt"].strip(), 16) >> (signal.SIGHUP - 1) & 1
+    if fields["Name"].strip() != "mosquitto" or not caught:
+        return False  # what an earlier life left behind, or the very start of this one
     try:
         os.kill(number, signal.SIGHUP)
     except ProcessLookupError:
