@@ -162,13 +162,15 @@ class Member:
         self.client.on_message = lambda client, data, message: self.heard.append(message)
         self.client.on_publish = self._settled
         self.client.on_subscribe = self._subscribed
+        session = Properties(PacketTypes.CONNECT)
         if will is not None:
             topic, payload, delay_s = will
+            session.SessionExpiryInterval = 60 if delay_s else 0  # a delay ends with the session
             properties = Properties(PacketTypes.WILLMESSAGE)
             properties.WillDelayInterval = delay_s
             self.client.will_set(topic, payload, 1, True, properties)
         try:
-            self.client.connect(host, port, keepalive=20, clean_start=True)
+            self.client.connect(host, port, keepalive=20, clean_start=True, properties=session)
         except (OSError, ValueError) as error:
             raise Refused(str(error)) from None
         self._turn(lambda: self.connack is not None or self.ended is not None)
