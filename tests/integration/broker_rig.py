@@ -29,8 +29,8 @@ from diemcau_fleet.broker.reload import by_pid_file
 from diemcau_fleet.broker.settings import Bridge, Listen, Settings
 from diemcau_fleet.members import ServiceRole
 from diemcau_fleet.registry import Registry
-from diemcau_sim.mosquitto import program
 from diemcau_sim.mortal import MORTAL
+from diemcau_sim.mosquitto import program
 
 WAIT_S = 8.0
 QUIET_S = 0.6
@@ -229,9 +229,7 @@ class Member:
     def _settled(self, client: Client, data: Any, mid: int, reason: ReasonCode, more: Any) -> None:
         self.reasons[mid] = reason
 
-    def _subscribed(
-        self, client: Client, data: Any, mid: int, reasons: list[ReasonCode], more: Any
-    ) -> None:
+    def _subscribed(self, client: Client, data: Any, mid: int, reasons: list[ReasonCode], more: Any) -> None:
         self.reasons[mid] = reasons[0]
 
 

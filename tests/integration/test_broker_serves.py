@@ -9,9 +9,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import lone_session
 import pytest
 
+import lone_session
 from broker_rig import Broker, Fleet, Member, Papers
 from diemcau_agent import topics
 from diemcau_agent.clock import SystemClock

@@ -58,7 +58,10 @@ class Room:
         context.maximum_version = ssl.TLSVersion.TLSv1_2
         if papers is not None:
             context.load_cert_chain(papers.cert, papers.key)
-        with pytest.raises(ssl.SSLError) as refused, socket.create_connection(("127.0.0.1", self.broker.port), 5) as sock:
+        with (
+            pytest.raises(ssl.SSLError) as refused,
+            socket.create_connection(("127.0.0.1", self.broker.port), 5) as sock,
+        ):
             context.wrap_socket(sock, server_hostname="localhost")
         return str(refused.value.reason)
 
