@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,7 @@ def add(commands: Commands) -> None:
         "--out",
         type=Path,
         metavar="DIR",
-        help="for ca.pem, cert.pem, key.pem, with which it is at the broker",
+        help="for ca.pem, cert.pem, key.pem: what it is at the broker",
     )
     revoke = actions.add_parser("revoke", help="for ever; its certificates too")
     shown = actions.add_parser("list", help="every operator, its role and its key")
@@ -69,7 +70,7 @@ def keys(arguments: argparse.Namespace) -> int:
 def _add(arguments: argparse.Namespace) -> None:
     from diemcau_agent import jws
     from diemcau_fleet import signing_key
-    from diemcau_fleet.authority import SERVICE_DAYS, Authority
+    from diemcau_fleet.authority import Authority
     from diemcau_fleet.registry import Registry
 
     from .handout import Handout
@@ -82,22 +83,24 @@ def _add(arguments: argparse.Namespace) -> None:
         except (jws.JwsError, UnicodeEncodeError) as error:
             raise WrongUsage(f"--public: {error}") from None
     with Registry.open(arguments.dir) as registry:
-        issue = handout = authority = None
+        handout = None
         if arguments.out is not None:
-            authority, handout = Authority.load(arguments.dir), Handout(arguments.out)
-            signs, public_key = authority, handout.public
-            issue = lambda: signs.client(arguments.id, public_key, registry.now_s, SERVICE_DAYS)  # noqa: E731
+            handout = Handout(arguments.out, Authority.load(arguments.dir))
         public = arguments.public or signing_key.make(arguments.key_file)
         try:
             certificate = registry.add_operator(
-                arguments.id, arguments.role, public, tuple(dict.fromkeys(arguments.point)), issue
+                arguments.id,
+                arguments.role,
+                public,
+                tuple(dict.fromkeys(arguments.point)),
+                None if handout is None else partial(handout.client, arguments.id, registry.now_s),
             )
         except BaseException:
             if arguments.key_file is not None:
                 arguments.key_file.unlink()  # nobody's
             raise
-    if handout is not None and authority is not None and certificate is not None:
-        handout.fill(authority.pem, certificate)
+    if handout is not None and certificate is not None:
+        handout.fill(certificate)
         print(f"{arguments.id}: at the broker until {moment(certificate.not_after_s)}; in {arguments.out}")
     print(f"{arguments.id}: {arguments.role}, {public}; `diemcau-fleet keys` tells the kits")
 

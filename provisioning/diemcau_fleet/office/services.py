@@ -40,23 +40,22 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _add(arguments: argparse.Namespace) -> None:
-    from diemcau_fleet.authority import SERVICE_DAYS, Authority
+    from diemcau_fleet.authority import Authority
     from diemcau_fleet.registry import Registry
 
     from .handout import Handout
 
     again = arguments.action == "renew"
-    authority = Authority.load(arguments.dir)
     with Registry.open(arguments.dir) as registry:
         role = registry.service_role(arguments.id) if again else arguments.role
-        handout = Handout(arguments.out, replace=again)
+        handout = Handout(arguments.out, Authority.load(arguments.dir), replace=again)
         certificate = registry.add_service(
             arguments.id,
             role,
-            lambda: authority.client(arguments.id, handout.public, registry.now_s, SERVICE_DAYS),
+            lambda: handout.client(arguments.id, registry.now_s),
             again=again,
         )
-    handout.fill(authority.pem, certificate)
+    handout.fill(certificate)
     print(f"{arguments.id}: {role}, until {moment(certificate.not_after_s)}; in {arguments.out}")
 
 
