@@ -14,6 +14,7 @@ from diemcau_agent.exits import OK
 
 from .arguments import fleet_id as _id
 from .arguments import number as _number
+from .office import ca, est, kits, operators, services
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,6 +37,8 @@ def parser() -> argparse.ArgumentParser:
     _add_reflector(commands.add_parser("reflector", help="answer the kits' STAMP packets (RFC 8762)"))
     _add_collect(commands.add_parser("collect", help="store what every point reports, exactly once"))
     _add_broker(commands.add_parser("broker", help="write the broker's rules from the registry"))
+    for office in (ca, kits, services, operators, est):
+        office.add(commands)
     return whole
 
 
@@ -197,6 +200,12 @@ def _broker(arguments: argparse.Namespace) -> int:
 
 _COMMANDS = {
     "broker": _broker,
+    "ca": ca.run,
     "collect": _collect,
+    "keys": operators.keys,
+    "kit": kits.run,
+    "operator": operators.run,
     "reflector": _reflector,
+    "serve-est": est.run,
+    "service": services.run,
 }
