@@ -17,6 +17,7 @@ from broker_rig import Broker, Fleet, Member, Papers, Refused, until
 from diemcau_agent import topics
 from diemcau_fleet.broker.keeper import Keeper
 from diemcau_fleet.broker.reload import by_pid_file
+from diemcau_fleet.cli import main
 from diemcau_sim.mortal import MORTAL
 
 pytestmark = pytest.mark.mosquitto
@@ -202,3 +203,27 @@ def test_a_renewed_certificate_of_the_broker_is_shown_without_a_restart(scene: S
 def test_a_number_that_is_no_mosquittos_gets_no_signal(tmp_path: Path) -> None:
     (tmp_path / "pid").write_text(f"{os.getpid()}\n")
     assert by_pid_file(tmp_path / "pid") is False
+
+
+def test_from_another_machine_the_files_are_carried_over_and_the_connection_is_ended(
+    scene: Scene, tmp_path: Path
+) -> None:
+    """As systemd/diemcau-broker.service does: the authority's key is not where the broker is."""
+    settings = scene.broker.settings
+    out, push = tmp_path / "office-out", tmp_path / "push"
+    push.write_text(f"#!/bin/sh\ncp -f {out}/* {settings.out}/ && kill -HUP $(cat {settings.pid_file})\n")
+    push.chmod(0o755)
+    command = [
+        "broker", "--dir", scene.fleet.place, "--out", out, "--place", settings.out, "--user", "root",
+        "--host-cert", "/etc/mosquitto/host.pem", "--host-key", "/etc/mosquitto/host.key",
+        "--listen", f"127.0.0.1:{scene.broker.port}", "--reload-command", push,
+        "--evict-at", f"mqtts://localhost:{scene.broker.port}",
+    ]  # fmt: skip
+    assert main([str(part) for part in command]) == 0
+    kit, other = scene.member("xp-0001", scene.thief), scene.member("xp-0002", scene.other)
+    scene.fleet.registry.revoke("xp-0001", "kit")
+    assert main([str(part) for part in command]) == 0
+    assert kit.gone()
+    scene.stays_out(scene.thief)
+    assert not other.gone(0.3)
+    assert main([*(str(part) for part in command[:-1]), f"mqtts://127.0.0.1:{scene.broker.port}"]) == 1

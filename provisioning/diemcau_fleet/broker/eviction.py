@@ -8,6 +8,7 @@ authority issues for some minutes, and go again; the CRL keeps the kit from comi
 from __future__ import annotations
 
 import re
+import socket
 import ssl
 import tempfile
 import time
@@ -23,6 +24,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from diemcau_agent import topics
+from diemcau_agent.mqtt import noting
 
 from .acl import OFFICE
 
@@ -122,10 +124,16 @@ class _Session:
             CallbackAPIVersion.VERSION2, client_id=identity, protocol=MQTTProtocolVersion.MQTTv5
         )
         self._client.connect_timeout = TIMEOUT_S
-        self._client.tls_set_context(context)  # pyright: ignore[reportUnknownMemberType]
+        opened: list[socket.socket] = []
+        self._client.tls_set_context(noting(context, opened))  # pyright: ignore[reportUnknownMemberType]
         self._client.on_connect = self._on_connect
         self._client.on_publish = self._on_publish
-        self._client.connect(host, port, KEEPALIVE_S, clean_start=True)
+        try:
+            self._client.connect(host, port, KEEPALIVE_S, clean_start=True)
+        except BaseException:
+            for sock in opened:
+                sock.close()  # paho only forgets one whose handshake failed
+            raise
         try:
             self._until(lambda: self._connack is not None, "CONNACK")
         except EvictionFailed:
