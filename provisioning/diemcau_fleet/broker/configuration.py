@@ -28,10 +28,11 @@ per_listener_settings false
 allow_anonymous false
 acl_file {acl}
 
-# Without it the state of a broker that is killed is that of half an hour ago.
+# By default the state of a broker that is killed is that of half an hour ago. Each time all is written:
+# 14,934 kits' documents are 103 MB and half a second.
 persistence true
 persistence_location {state}/
-autosave_interval 60
+autosave_interval 300
 # A session that nobody came back to; the collector asks for a day.
 persistent_client_expiration 7d
 
@@ -41,7 +42,7 @@ max_queued_messages 100000
 max_inflight_messages 100
 # The largest document is a snapshot: 200 KiB of JPEG in base64.
 max_packet_size 327680
-# A line that died is known in twice this time at most; 0, which is never, is no choice of a client's.
+# A line that died is known in 1.5 times this at most; 0, which is never, is no choice of a client's.
 max_keepalive 120
 # Without it an exchange stalls for 40 ms.
 set_tcp_nodelay true
