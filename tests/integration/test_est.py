@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 import logging
+import socket
 import ssl
 import threading
 import time
@@ -13,12 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 import fleet
+from diemcau_fleet import registry_file
 from diemcau_fleet.authority import KIT_DAYS, Authority
 from diemcau_fleet.est import server
 from diemcau_fleet.est.enrolment import ADDRESS_FAILURES, KIT_FAILURES, RENEWALS
@@ -267,23 +268,53 @@ def test_nobody_speaks_to_it_in_an_old_tls_or_in_none(est: Est) -> None:
     assert est.ask("cacerts").status == 200
 
 
-def test_who_says_nothing_or_garbage_is_put_out_and_the_next_is_served(
-    est: Est, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "said",
+    [b"", b"\x00" * 64, b"A" * 9000, b"POST " + server.PATH.encode() + b"simpleenroll HTTP/1.1\r\n"],
+    ids=["nothing", "bytes", "a long word", "half a request"],
+)
+def test_who_stays_is_put_out_and_the_next_is_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: bytes
 ) -> None:
     monkeypatch.setattr(server, "CONNECTION_S", 0.5)
     monkeypatch.setattr(server, "CONNECTIONS", 1)
-    with est.connect() as silent:
-        assert silent.recv(1) == b""
-    for garbage in (
-        b"\x00" * 64,
-        b"POST " + server.PATH.encode() + b"simpleenroll HTTP/1.1\r\n",
-        b"A" * 9000,
-    ):
+    with serving(tmp_path / "fleet") as est:
         with est.connect() as secured:
-            secured.sendall(garbage)
+            secured.sendall(said)
+            assert est.ask("cacerts").status == 200  # waits until there is room
             while secured.recv(4096):
                 pass
-    assert est.ask("cacerts").status == 200
+        with socket.create_connection(("127.0.0.1", est.port)):  # does not even begin with TLS
+            assert est.ask("cacerts").status == 200
+
+
+def test_a_half_sent_body_issues_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "CONNECTION_S", 0.5)
+    with serving(tmp_path / "fleet") as est:
+        token = est.registry.add_kit("xp-0417")
+        basic = base64.b64encode(f"xp-0417:{token}".encode()).decode()
+        with est.connect() as secured:
+            secured.sendall(
+                f"POST {server.PATH}simpleenroll HTTP/1.1\r\nHost: est\r\nAuthorization: Basic {basic}\r\n"
+                "Content-Length: 400\r\n\r\nMIH".encode()
+            )
+            while secured.recv(4096):
+                pass
+        assert certificates(est) == 0
+        assert est.enrol("xp-0417", token).status == 200
+
+
+def test_while_the_registry_is_held_by_another_a_kit_is_told_to_come_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry_file, "LOCK_WAIT_S", 0.1)
+    with serving(tmp_path / "fleet") as est:
+        token = est.registry.add_kit("xp-0417")
+        with est.registry.transaction():
+            answer = est.enrol("xp-0417", token)
+        assert answer.status == 503
+        assert int(answer.headers["Retry-After"]) > 0
+        assert est.enrol("xp-0417", token).status == 200
 
 
 def test_every_outcome_is_logged_and_no_token_is(est: Est, caplog: pytest.LogCaptureFixture) -> None:
@@ -301,9 +332,3 @@ def test_every_outcome_is_logged_and_no_token_is(est: Est, caplog: pytest.LogCap
     assert token not in caplog.text
     assert "guess-of-somebody" not in caplog.text
     assert est.registry.rows("SELECT actor FROM log WHERE what = 'enrol'") == [("est 127.0.0.1",)]
-
-
-def test_openssl_takes_what_was_issued(est: Est) -> None:
-    identity = est.enrolled("xp-0417")
-    certificate = x509.load_pem_x509_certificate(identity.read_bytes())
-    certificate.verify_directly_issued_by(est.authority.certificate)

@@ -124,6 +124,17 @@ def test_the_fleets_key_may_be_kept_elsewhere_but_must_be_it(registry: Registry,
         key_list.issue(registry, other)
 
 
+def test_a_registry_from_a_backup_goes_on_after_what_the_kits_have(registry: Registry, kit: Keyring) -> None:
+    old = key_list.issue(registry)
+    kit.take(key_list.issue(registry, after=7).text)
+    assert kit.revision == 8
+    registry.rows("DELETE FROM key_list WHERE revision > ?", old.revision)  # the backup
+    registry.add_operator("op-1", "operator", public("op-1"))
+    assert key_list.issue(registry).revision == 2
+    assert kit.take(key_list.issue(registry, after=8).text)
+    assert kit.find("op-1") is not None
+
+
 def test_the_fleets_own_key_is_nobodys_key(registry: Registry) -> None:
     (own,) = key_list.fleet_keys(registry)
     with pytest.raises(RegistryError, match="of the fleet itself"):
