@@ -150,6 +150,18 @@ def test_where_no_broker_runs_the_files_are_written_and_the_rest_waits_for_it(sc
     assert scene.keeper.look().thrown_out == ("xp-0001",)
 
 
+def test_what_was_written_in_part_is_read_by_the_broker_once_the_rest_is_written(scene: Scene) -> None:
+    acl = scene.settings.out / "acl"
+    acl.unlink()
+    acl.mkdir()  # a disk on which this one cannot be written
+    scene.registered.revoke("xp-0001")
+    assert scene.keeper.look().troubles
+    assert scene.door.out == []
+    acl.rmdir()
+    look = scene.keeper.look()
+    assert (look.changed, look.running, look.thrown_out) == ({"acl"}, True, ("xp-0001",))
+
+
 def test_a_registry_that_cannot_be_read_changes_nothing_and_is_told(scene: Scene) -> None:
     scene.registered.broken = "fleet.sqlite3: disk I/O error"
     look = scene.keeper.look()

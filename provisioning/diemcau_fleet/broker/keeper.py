@@ -7,7 +7,6 @@ over of its session.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -23,8 +22,6 @@ from .office import OfficeError, State
 from .reload import Reload, ReloadFailed
 from .rules import Change, RulesError, crl_serves, revoked_in, write
 from .settings import CRL, Settings
-
-_log = logging.getLogger(__name__)
 
 
 class Registered(Protocol):
@@ -100,10 +97,13 @@ class Keeper:
                 if not (self._settings.out / CRL).exists():
                     raise
                 troubles.append(str(error))  # without the authority's key the ACL has to do
-        changed = frozenset(write(self._settings, state.members, ca=state.ca, crl=crl))
+        try:
+            changed = frozenset(write(self._settings, state.members, ca=state.ca, crl=crl))
+        except BaseException:
+            self._stale = True  # some of it may be written, and will not differ next time
+            raise
         stamps = self._stamps()
-        if changed or stamps != self._host_files:
-            self._stale = True
+        self._stale |= bool(changed) or stamps != self._host_files
         self._host_files = stamps
         return changed
 
