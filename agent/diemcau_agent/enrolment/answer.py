@@ -20,7 +20,7 @@ class AnswerError(ValueError):
 
 
 def read(body: bytes) -> tuple[x509.Certificate, ...]:
-    """One certificate at least, in the answer's order; subject, dates, key and extensions of each can be read.
+    """One certificate at least, in the answer's order; subject, dates, key and extensions can be read.
 
     Raises AnswerError, and nothing else.
     """
