@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import socket
 import ssl
-from http.client import HTTPConnection, HTTPException, HTTPResponse
+from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead
 from pathlib import Path
 from threading import Timer
 from typing import NoReturn
@@ -85,20 +85,22 @@ class Est:
         except OSError as error:
             raise EnrolError("unreachable", f"{self._where}: {error.strerror or error}") from None
         # A server that sends a byte now and then never lets a read time out: its line is cut instead.
+        body = b""
         with line, line.dup() as cut:
             late = _Late(cut, self._deadline_s)
             try:
                 wrapped = context.wrap_socket(line, server_hostname=self._host)
                 with wrapped:
                     body = self._exchange(wrapped, what, request, headers or {})
-            except (OSError, HTTPException, ValueError) as error:
-                if late.cut or isinstance(error, TimeoutError):
-                    raise EnrolError(
-                        "unreachable", f"{self._where}: no answer in {self._deadline_s:g} s"
-                    ) from None
-                self._failed(error, what)
+            except TimeoutError:
+                late.cut = True
+            except (OSError, HTTPException, ValueError, EnrolError) as error:
+                if not late.cut:
+                    self._failed(error, what)
             finally:
                 late.cancel()
+        if late.cut:  # whatever was read until then
+            raise EnrolError("unreachable", f"{self._where}: no answer in {self._deadline_s:g} s")
         try:
             return answer.read(body)
         except answer.AnswerError as error:
@@ -121,12 +123,15 @@ class Est:
             None if request is None else base64.b64encode(request),
             {**headers, "Connection": "close"},
         )
-        response = connection.getresponse()
-        _status(response, what)
-        kind = response.headers.get_content_type()
-        if kind != "application/pkcs7-mime":
-            raise EnrolError("answer", f"{what}: got {kind}, expected application/pkcs7-mime")
-        return response.read(answer.LIMIT_BYTES + 1)
+        with connection.getresponse() as response:
+            _status(response, what)
+            kind = response.headers.get_content_type()
+            if kind != "application/pkcs7-mime":
+                raise EnrolError("answer", f"{what}: got {kind}, expected application/pkcs7-mime")
+            body = response.read(answer.LIMIT_BYTES + 1)
+            if response.length and len(body) <= answer.LIMIT_BYTES:  # read(n) does not look
+                raise IncompleteRead(body, response.length)
+            return body
 
     def _context(self, identity: Path | None, *, check_time: bool) -> ssl.SSLContext:
         try:
@@ -150,6 +155,8 @@ class Est:
         return f"{self._host}:{self._port}"
 
     def _failed(self, error: Exception, what: str) -> NoReturn:
+        if isinstance(error, EnrolError):
+            raise error
         if isinstance(error, ssl.SSLCertVerificationError):
             detail = f"{self._where}: {error.verify_message}"
             if error.verify_code == _NOT_YET_VALID:

@@ -1,7 +1,7 @@
 """An enrolment from beginning to end (RFC 7030): what is due is asked for, proved, and only then in force.
 
 A kit's clock may stand in 1970. Then the server is believed by chain and name alone, and what comes back
-must be signed by the authority that the settings name, over a key of ours that is new: so it was made just now,
+must be signed by the authority that the settings name, over a key of ours that is new: it was made just now,
 and its ``notBefore`` is the time. The clock goes there, never back, and the server is asked again with dates
 on.
 """
