@@ -1,4 +1,4 @@
-"""A certificate authority for the tests: what it signs has the dates, the names and the mistakes that are asked for."""
+"""A certificate authority for the tests: what it signs has the dates and mistakes that are asked for."""
 
 from __future__ import annotations
 

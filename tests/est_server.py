@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -39,6 +39,8 @@ class EstServer:
         self.since: datetime | None = None
         self.life: timedelta = 90 * HOUR
         self.sign = authority.sign
+        self.purpose = "client"
+        self.issued: Certificates = []
         self.subject: str | None = None
         self.key: Any = None
         self._httpd = _Httpd(("127.0.0.1", 0), Handler)
@@ -64,9 +66,15 @@ class EstServer:
     def issue(self, request: x509.CertificateSigningRequest, point: str) -> x509.Certificate:
         (subject,) = request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         assert subject.value == point
-        return self.sign(
-            self.key or request.public_key(), self.subject or point, since=self.since, life=self.life
+        made = self.sign(
+            self.key or request.public_key(),
+            self.subject or point,
+            since=self.since,
+            life=self.life,
+            server=self.purpose == "server",
         )
+        self.issued.append(made)
+        return made
 
 
 class _Httpd(ThreadingHTTPServer):
@@ -160,9 +168,3 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(header.replace("_", "-"), value)
         self.end_headers()
         self.wfile.write(body)
-
-
-@contextlib.contextmanager
-def est_server(authority: Authority, folder: Path, **how: Any) -> Iterator[EstServer]:
-    with EstServer(authority, folder, **how) as server:
-        yield server

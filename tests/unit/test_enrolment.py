@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from diemcau_agent.enrolment.errors import EnrolError
 from diemcau_agent.enrolment.pair import Pair
 from est_authority import HOUR, Authority, now
-from est_server import EstServer, est_server
+from est_server import EstServer
 from kit import POINT, TOKEN, Kit
 
 
@@ -28,7 +28,7 @@ def authority() -> Authority:
 
 @pytest.fixture
 def server(authority: Authority, tmp_path: Path) -> Iterator[EstServer]:
-    with est_server(authority, tmp_path) as running:
+    with EstServer(authority, tmp_path) as running:
         yield running
 
 

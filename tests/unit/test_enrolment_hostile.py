@@ -18,7 +18,7 @@ from diemcau_agent.enrolment import answer
 from diemcau_agent.enrolment.answer import AnswerError
 from diemcau_agent.enrolment.errors import EnrolError
 from est_authority import HOUR, YEAR, Authority, now
-from est_server import EstServer, Handler, degenerate, est_server
+from est_server import EstServer, Handler, degenerate
 from kit import POINT, Kit
 
 AUTHORITY = Authority()
@@ -28,7 +28,7 @@ STRANGER_OF_OUR_NAME = Authority()
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[EstServer]:
-    with est_server(AUTHORITY, tmp_path) as running:
+    with EstServer(AUTHORITY, tmp_path) as running:
         yield running
 
 
@@ -165,7 +165,7 @@ def test_a_certificate_of_another_authority_is_not_put_in_force(
 
 
 def test_a_servers_certificate_is_no_kits(kit: Kit, server: EstServer) -> None:
-    server.sign = lambda *args, **how: AUTHORITY.sign(*args, **how, server=True)
+    server.purpose = "server"
     assert "purpose" in refused(kit).detail
 
 
@@ -176,19 +176,7 @@ def test_a_certificate_that_has_run_out_when_it_comes_is_refused(kit: Kit, serve
 
 def test_the_rest_of_the_chain_may_come_first(kit: Kit, server: EstServer) -> None:
     """RFC 7030, 4.2.3 promises no order."""
-    made = server.sign
-
-    def with_ca(handler: Handler) -> None:
-        handler.answer([AUTHORITY.certificate, issued[-1]])
-
-    issued = []
-
-    def sign(*args: object, **how: object) -> object:
-        issued.append(made(*args, **how))  # pyright: ignore
-        return issued[-1]
-
-    server.sign = sign  # pyright: ignore
-    server.instead["simpleenroll"] = with_ca
+    server.instead["simpleenroll"] = lambda handler: handler.answer([AUTHORITY.certificate, *server.issued])
     assert kit.enrol().result == "enrolled"
     assert kit.identity.chain[0].subject.rfc4514_string() == f"CN={POINT}"
 
@@ -210,7 +198,7 @@ def test_the_rest_of_the_chain_may_come_first(kit: Kit, server: EstServer) -> No
 def test_the_token_goes_to_no_server_but_the_right_one(
     tmp_path: Path, authority: Authority, how: dict[str, object], detail: str
 ) -> None:
-    with est_server(authority, tmp_path, **how) as server:
+    with EstServer(authority, tmp_path, **how) as server:
         kit = Kit(tmp_path, server, time.time())
         kit.given()
         kit.ca_file.write_bytes(AUTHORITY.pem)
