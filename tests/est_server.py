@@ -35,6 +35,8 @@ class EstServer:
         self.tokens: dict[str, str] = {}
         self.revoked: set[str] = set()
         self.asked: list[str] = []
+        self.peers: list[int | None] = []
+        """The serial number of each client's certificate."""
         self.instead: dict[str, Callable[[Handler], None]] = {}
         self.since: datetime | None = None
         self.life: timedelta = 90 * HOUR
@@ -84,6 +86,9 @@ class _Httpd(ThreadingHTTPServer):
         """The handshake in the connection's own thread: one that hangs holds up nobody."""
         try:
             with self.est.context.wrap_socket(request, server_side=True) as wrapped:
+                der = wrapped.getpeercert(binary_form=True)
+                peer = None if der is None else x509.load_der_x509_certificate(der).serial_number
+                self.est.peers.append(peer)
                 super().finish_request(cast("Any", wrapped), client_address)
         except (OSError, ValueError):
             pass  # a client that does not believe us, or has gone

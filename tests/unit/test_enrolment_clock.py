@@ -1,4 +1,4 @@
-"""A kit without a battery clock starts in 1970: it gets through, nobody fools it, and it sets no clock back."""
+"""A kit without a battery clock starts in 1970: it gets through, is not fooled, and sets no clock back."""
 
 from __future__ import annotations
 
