@@ -1,9 +1,7 @@
-"""A kit without a battery clock starts in 1970: it gets through, is not fooled, and sets no clock back."""
+"""A kit without a battery clock starts in 1970: it gets through, and is not fooled."""
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
 import sys
 import time
@@ -18,90 +16,16 @@ from diemcau_agent.enrolment.errors import EnrolError
 from diemcau_agent.enrolment.timekeeping import forward
 from est_authority import YEAR, Authority, now
 from est_server import EstServer
-from kit import POINT, Kit, KitClock
+from kit import POINT, TOKEN, Kit, KitClock
+from kit_in_1970 import Faked
 
 AUTHORITY = Authority()
 STRANGER = Authority("stranger")
-(FAKETIME,) = Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")
-ROOM = """
-import json, os, sys, time
-from pathlib import Path
-from diemcau_agent.enrolment.errors import EnrolError
-from diemcau_agent.config import Enrolment
-from diemcau_agent.enrolment.est import Est
-from diemcau_agent.enrolment.steps import Enrolling
-from diemcau_agent.enrolment.store import Store
-from diemcau_agent.enrolment.token import TokenFile
-
-class Clock:
-    may = not "{settable}" == "no"
-    def wall(self): return time.time()
-    def synced(self): return False
-    def may_set(self): return self.may
-    def set(self, wall_s):
-        assert wall_s > time.time()
-        Path("{rc}").write_text(time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(wall_s)))
-
-folder = Path("{folder}")
-wanted = Enrolment(url="{url}", ca_file={ca_file}, token_file=str(folder / "token"))
-enrolling = Enrolling("xp-0417", wanted, Store(folder / "identity"), Clock(),
-                      TokenFile(folder / "token", None), Est(wanted.url, wanted.ca_file))
-began_s = time.time()
-try:
-    told = {{"result": enrolling.run().result}}
-except EnrolError as error:
-    told = {{"code": error.code, "detail": error.detail}}
-told |= {{"clock_set": enrolling.notes.clock_set, "began_s": began_s, "ended_s": time.time()}}
-print(json.dumps(told))
-"""
-"""The real steps in a process whose clock is libfaketime's, OpenSSL's with it. Setting it moves that one."""
 
 
-class Faked:
-    """A kit whose clock is ``at``, and may be moved."""
-
-    def __init__(self, folder: Path, server: EstServer, at: str = "1970-01-01 00:01:00") -> None:
-        self.folder = folder / "kit"
-        self.folder.mkdir()
-        self.server = server
-        self.rc = folder / "faketime"
-        self.rc.write_text(at)
-        self.ca_file: Path | None = folder / "est-ca.pem"
-        self.ca_file.write_bytes(AUTHORITY.pem)
-        self.settable = True
-        self.url = server.url
-        server.tokens[POINT] = "one-time"
-        (self.folder / "token").write_text("one-time")
-
-    def enrol(self) -> dict[str, Any]:
-        script = ROOM.format(
-            folder=self.folder,
-            url=self.url,
-            rc=self.rc,
-            ca_file=None if self.ca_file is None else repr(str(self.ca_file)),
-            settable="yes" if self.settable else "no",
-        )
-        environment = {
-            **os.environ,
-            "LD_PRELOAD": str(FAKETIME),
-            "FAKETIME_TIMESTAMP_FILE": str(self.rc),
-            "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            "TZ": "UTC",
-        }
-        done = subprocess.run(
-            (sys.executable, "-W", "error", "-c", script),
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=15,
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    @property
-    def in_force(self) -> bool:
-        return (self.folder / "identity" / "identity.pem").exists()
+def made(folder: Path, server: EstServer) -> Faked:
+    server.tokens[POINT] = TOKEN
+    return Faked(folder, server.url, AUTHORITY.pem, TOKEN)
 
 
 @pytest.fixture
@@ -112,7 +36,7 @@ def server(tmp_path: Path) -> Iterator[EstServer]:
 
 @pytest.fixture
 def faked(tmp_path: Path, server: EstServer) -> Faked:
-    return Faked(tmp_path, server)
+    return made(tmp_path, server)
 
 
 def test_a_first_boot_in_1970_gets_through_and_has_the_time_of_its_certificate(
@@ -143,7 +67,7 @@ def test_in_1970_chain_and_host_name_still_count(
     tmp_path: Path, authority: Authority, how: dict[str, Any]
 ) -> None:
     with EstServer(authority, tmp_path, **how) as server:
-        faked = Faked(tmp_path, server)
+        faked = made(tmp_path, server)
         assert faked.enrol()["code"] == "server_certificate"
         assert server.asked == []
     assert not faked.in_force
@@ -162,7 +86,7 @@ def test_in_1970_a_server_whose_certificate_has_run_out_is_found_once_the_time_i
     tmp_path: Path,
 ) -> None:
     with EstServer(AUTHORITY, tmp_path, since=now() - 2 * YEAR, life=YEAR) as server:
-        faked = Faked(tmp_path, server)
+        faked = made(tmp_path, server)
         told = faked.enrol()
     assert told["code"] == "server_certificate"
     assert "expired" in told["detail"]
