@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from diemcau_agent.exits import OK
+
+from .arguments import fleet_id as _id
+from .arguments import number as _number
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -133,23 +136,6 @@ def _address(text: str) -> object:
     if address is None or not address.host:
         raise argparse.ArgumentTypeError(f"got {text!r}, expected mqtt://, mqtts:// or wss:// and a host")
     return address
-
-
-def _id(text: str) -> str:
-    from diemcau_agent.topics import ID_PATTERN, is_id
-
-    if not is_id(text):
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected {ID_PATTERN}")
-    return text
-
-
-def _number(least: int, most: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
-            raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number from {least} to {most}")
-        return int(text)
-
-    return number
 
 
 def _seconds(text: str) -> float:
