@@ -74,9 +74,6 @@ def _across(conference: Conference) -> list[str]:
     start, end = conference.start, conference.end
     if not start < end <= start + LASTING_MAX_S:
         errors.append(f"end: got {end}, expected after start {start}, by {LASTING_MAX_S} s at most")
-    for group in conference.listen_only:
-        if group not in conference.groups:
-            errors.append(f"listen_only: got {group}, expected one of groups")
     for name, limit in conference.thresholds.items():
         if name not in _NAMES:
             errors.append(f"thresholds.{name[:64]}: unknown, expected one of {', '.join(sorted(_NAMES))}")
