@@ -1,6 +1,7 @@
 """From the words of a command line to the claims of a command (docs/wire.md, Commands). Pure.
 
-What a verb takes is for the kit to say, which may be of another version: it names each argument that is wrong.
+What a verb takes is for the kit to say, which may be of another version: it names each argument that is
+wrong.
 """
 
 from __future__ import annotations
