@@ -18,8 +18,8 @@ from . import files, jws
 from .explain import explain
 from .model import FleetKey, Keys, Role
 
-MAX_BYTES = 256 * 1024
-"""A thousand keys are some 120 KiB."""
+MAX_BYTES = 255 * 1024
+"""A thousand keys are some 120 KiB; a packet with its topic has 256 (:data:`.mqtt.PACKET_LIMIT_BYTES`)."""
 ALLOWED: dict[Role, frozenset[str] | None] = {
     "operator": None,
     "installer": None,

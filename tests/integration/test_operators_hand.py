@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,8 +16,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from diemcau_agent.broker import reachable
 from diemcau_agent.thresholds import Baseline
-from diemcau_sim.mosquitto import PrivateMosquitto
+from diemcau_sim.mosquitto import PrivateMosquitto, program
 from fakeclock import FakeClock
 from observer import Observer
 from signing import key, key_list, public, seed
@@ -127,6 +130,29 @@ def broker() -> Any:
 def observer(broker: PrivateMosquitto) -> Any:
     with Observer(broker.url) as listening:
         yield listening
+
+
+@pytest.fixture
+def denying(tmp_path: Path) -> Iterator[str]:
+    """A broker where nobody may publish."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    (tmp_path / "acl").write_text("topic read #\n")
+    configuration = f"user root\nlistener {port} 127.0.0.1\nallow_anonymous true\nacl_file {tmp_path}/acl\n"
+    (tmp_path / "mosquitto.conf").write_text(configuration)
+    child = subprocess.Popen(
+        [program(), "-c", tmp_path / "mosquitto.conf"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        ends_s = time.monotonic() + 5
+        while not reachable("127.0.0.1", port):
+            assert time.monotonic() < ends_s
+            time.sleep(0.02)
+        yield f"mqtt://127.0.0.1:{port}"
+    finally:
+        child.terminate()
+        child.wait(5)
 
 
 @pytest.fixture
@@ -263,6 +289,25 @@ async def test_a_command_that_is_only_printed_is_good_when_it_is_sent_by_others(
     assert printed.code == 0
     observer.publish(f"diemcau/v1/point/{room.point}/command/ping", printed.lines[0].encode())
     await until(room, lambda: any(h.document["state"] == "done" for h in observer.heard("reply/operator-1")))
+
+
+async def test_a_conference_that_came_before_its_key_is_heard_once_the_key_comes(
+    room: SimRoom, office: Office
+) -> None:
+    assert (await office.confer(room, "--broker", office.url)).code == 0
+    await room.live(2)
+    assert not room.app._frozen()
+    await office.publish(room, everybody())
+    await until(room, lambda: room.app._frozen())
+
+
+async def test_a_notice_that_the_broker_refuses_is_not_called_published(
+    office: Office, denying: str, tmp_path: Path
+) -> None:
+    (tmp_path / "notice.jws").write_bytes(everybody())
+    refused = await office.run(None, "publish", str(tmp_path / "notice.jws"), "--broker", denying)
+    assert (refused.code, refused.lines) == (1, [])
+    assert refused.errors == f"diemcau-fleet publish: {KEYS}: Not authorized\n"
 
 
 async def test_a_point_that_is_not_there_is_told(office: Office) -> None:

@@ -87,6 +87,8 @@ def test_a_conference_file_is_what_the_kits_take() -> None:
     assert (planned.start, planned.end, planned.iss) == (1_796_083_200, 1_796_097_600, "operator-1")
     assert conference.read(msgspec.json.encode(planned)) == planned
     assert plan(FILE, "operator-1", cancelled=True).state == "cancelled"
+    assert planned.freeze is not None
+    assert plan(re.sub("freeze = .*", "freeze = false", FILE), "operator-1").freeze is None
 
 
 @pytest.mark.parametrize(

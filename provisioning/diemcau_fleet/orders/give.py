@@ -55,7 +55,9 @@ def give(giving: Giving, clock: Clock | None = None, say: Callable[[str], None] 
         return _give(giving, clock or SystemClock(), say)
     except (NotGivenError, ConnectFailed, ConnectionLost) as error:
         print(f"diemcau-fleet command: {error}", file=sys.stderr)
-        return NOT
+    except KeyboardInterrupt:
+        print("diemcau-fleet command: not waited for the answer", file=sys.stderr)
+    return NOT
 
 
 def _give(giving: Giving, clock: Clock, say: Callable[[str], None]) -> int:

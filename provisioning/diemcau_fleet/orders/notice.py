@@ -75,6 +75,8 @@ def plan(toml: str, iss: str, *, cancelled: bool = False) -> Conference:
             if moment.tzinfo is None:
                 raise NoticeError(f"{name}: got {moment}, expected its offset too, such as +07:00")
             data[name] = int(moment.timestamp())
+    if data.get("freeze") is False:  # TOML has no null
+        data["freeze"] = None
     if cancelled:
         data["state"] = "cancelled"
     return _checked(data)
@@ -119,6 +121,8 @@ def _deliver(command: str, topic: str, text: bytes, link: Link) -> int:
             session.close()
     except (ConnectFailed, ConnectionLost) as error:
         return _wrong(command, NOT, str(error))
+    except KeyboardInterrupt:
+        return _wrong(command, NOT, "not known to be published")
     print(f"published at {topic}")
     return OK
 
