@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -274,6 +275,24 @@ async def test_a_conference_is_known_after_a_restart_without_a_broker_that_says_
         assert room.app._frozen()
         refused = await office.command(room, point, *CAMERA)
         assert (refused.code, refused.last) == (1, [point, "refused", "frozen"])
+
+
+async def test_from_the_fleets_office_to_the_room(
+    tmp_path: Path, office: Office, broker: PrivateMosquitto
+) -> None:
+    fleet, operator, listed = tmp_path / "fleet", tmp_path / "operator.key", tmp_path / "keys.jws"
+    shown = await office.run(None, "ca", "init", "--dir", str(fleet))
+    told = ("--key-file", str(operator), "--dir", str(fleet))
+    assert (await office.run(None, "operator", "add", "chief-1", "--role", "operator", *told)).code == 0
+    assert (await office.run(None, "keys", "--out", str(listed), "--dir", str(fleet))).code == 0
+    trusted = tomllib.loads(next(line for line in shown.lines if line.startswith("fleet_keys")))
+    async with living(tmp_path, broker.url, commands="signed", **trusted) as room:
+        published = await office.run(room, "publish", str(listed), "--broker", office.url)
+        assert published.lines == [f"published at {KEYS}"]
+        await office.until_keys(room, 1)
+        by = ("--key", str(operator), "--iss", "chief-1", "--broker", office.url)
+        done = await office.run(room, "command", room.point, "ping", *by)
+        assert (done.code, done.last[:2]) == (0, [room.point, "done"])
 
 
 async def test_a_command_to_a_group_is_answered_by_each_of_its_points(
