@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,6 @@ os.dup2(int(sys.argv[1]), 3)
 os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}
 os.execv(sys.executable, [sys.executable, "-m", "diemcau_agent", "reboot-helper", *sys.argv[2:]])
 """
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user: needs root")
 
 
 class Helper:
@@ -160,7 +159,7 @@ def test_a_list_as_long_as_may_be_is_taken(knowing: Helper) -> None:
     assert knowing.ask(do="keys", list=text) == {"ok": {"revision": 2}}
 
 
-@as_root
+@pytest.mark.machine  # becomes other users
 def test_another_user_is_not_even_listened_to(knowing: Helper) -> None:
     """The real command of a real operator, by nobody: the socket's mode is open here, so the uid decides."""
     knowing.folder.chmod(0o755)
@@ -231,17 +230,33 @@ def test_whatever_comes_over_the_socket_is_answered_or_ends_its_connection_only(
     assert two[0] == two[1] == knowing.ask(do="nonce")
 
 
+def _removed(path: Path) -> None:
+    path.unlink()
+
+
+def _damaged(path: Path) -> None:
+    path.write_text("point = 3")
+
+
+def _writable(path: Path) -> None:
+    path.chmod(0o666)
+
+
+def _in_an_open_folder(path: Path) -> None:
+    path.parent.chmod(0o777)
+
+
 @pytest.mark.parametrize(
     ("break_it", "detail"),
     [
-        (lambda path: path.unlink(), "No such file"),
-        (lambda path: path.write_text("point = 3"), "point: got 3"),
-        (lambda path: path.chmod(0o666), "mode 0666, expected root's"),
-        (lambda path: path.parent.chmod(0o777), "mode 0777, expected root's"),
+        (_removed, "No such file"),
+        (_damaged, "point: got 3"),
+        (_writable, "mode 0666, expected root's"),
+        (_in_an_open_folder, "mode 0777, expected root's"),
     ],
 )
 def test_settings_that_are_not_good_or_not_roots_restart_nothing(
-    knowing: Helper, break_it: Any, detail: str
+    knowing: Helper, break_it: Callable[[Path], None], detail: str
 ) -> None:
     command = knowing.command()
     break_it(knowing.config)
