@@ -169,7 +169,7 @@ def test_the_collector_hears_rooms_under_its_unit(room: Machine) -> None:
     room.run("systemctl", "start", "diemcau-collector")
     count = (
         "import sqlite3; print(sqlite3.connect('file:/var/lib/private/diemcau-collector/collector.sqlite3"
-        "?mode=ro', uri=True).execute('SELECT count(*) FROM document').fetchone()[0])"
+        "?mode=ro', uri=True).execute('SELECT count(*) FROM held').fetchone()[0])"
     )
     until(lambda: int(room.python(count)) > 0, room)
     assert confinement(room, "diemcau-collector") == NOTHING
