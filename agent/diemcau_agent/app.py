@@ -44,7 +44,7 @@ from .notify import Notifier
 from .outage import Outages, absence, ordered_restarts
 from .outbox import Heartbeat, Outbox
 from .processes import device_workers
-from .reboot import ordered_reboot
+from .reboot.client import SOCKET, RebootClient
 from .room import Room
 from .selftest.runner import Runner
 from .signs import AliveMark
@@ -146,6 +146,7 @@ class App:
         self.window = Window()
         self.outbox = Outbox(spool, self.stamp, clock, self.window, self._conference_on)
         self.workers = Workers(device_workers(settings, clock, self._told))
+        self.reboots = self._reboots()
         self.broker = Broker(
             settings,
             self.stamp,
@@ -154,6 +155,7 @@ class App:
             serve=self._serve,
             received=lambda connection, message: self.inbox.put(connection, message),
             changed=self._connection_changed,
+            reboot_nonce=lambda: None if self.reboots is None else self.reboots.nonce,
         )
         self.machine = Machine(settings, clock, self.workers)
         reflector = settings.line.reflector
@@ -235,6 +237,9 @@ class App:
             again=lambda: self._spawn(self.broker.ask_again(), "conferences once more"),
             changed=self.room.changed,
         )
+        if self.reboots is not None:
+            self.reboots.offer_keys(self.keyring.text)
+            self.notices.listeners.append(self.reboots.offer_keys)
         self.inbox = Inbox(self._receive, clock, lambda: self.progress.advance("dispatcher"))
         self.book.listen(self._looked)
         self.outbox.listeners.append(self.room.changed)
@@ -261,6 +266,8 @@ class App:
 
     async def _tasks(self) -> int:
         async with asyncio.TaskGroup() as group:
+            if self.reboots is not None:
+                self._spawn(self.reboots.run(), "reboots")
             tasks = [
                 group.create_task(work, name=name)
                 for name, work in (
@@ -403,8 +410,20 @@ class App:
             accepted=lambda: self.room.baseline_now is not None,
         )
 
-    # By the clock as it stands: a wrong one freezes what can be forced, or not what somebody has signed for.
+    def _reboots(self) -> RebootClient | None:
+        """None in a simulated room that nobody can start again."""
+        place = os.environ.get("DIEMCAU_REBOOT") if self.settings.simulated else str(SOCKET)
+        if place is None or self.settings.commands == "off":
+            return None
+        return RebootClient(Path(place), self.clock, self._nonces_changed)
 
+    def _nonces_changed(self) -> None:
+        self._spawn(self._say_status(), "status")
+
+    async def _say_status(self) -> None:
+        await self.broker.say_status()
+
+    # By the clock as it stands: a wrong one freezes what can be forced, or not what somebody has signed for.
     def _conference_on(self) -> bool:
         return self.conferences.on(self.clock.wall()) is not None
 
@@ -438,7 +457,6 @@ class App:
         memory.give_back()
 
     def _context(self, ring: logs.Ring) -> Context:
-        reboot = os.environ.get("DIEMCAU_REBOOT") if self.settings.simulated else None
         return Context(
             settings=lambda: self.settings,
             clock=self.clock,
@@ -461,7 +479,7 @@ class App:
             remote=self.remote,
             adopt=self._adopt,
             rehearse=None if self.stamping is None else self.line.rehearse,
-            restart_host=None if reboot is None else ordered_reboot(Path(reboot)),
+            restart_host=None if self.reboots is None else self.reboots.restart,
         )
 
     async def _selftest(self, scope: Scope, trigger: Trigger, progress: Any) -> Selftest:
