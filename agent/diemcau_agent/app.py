@@ -14,6 +14,8 @@ from typing import Any
 import msgspec
 
 from . import documents, logs, memory, signs
+from .audit import Audit
+from .audit.switches import Switches
 from .book import HealthBook, differs
 from .broker import Broker
 from .clock import Clock, SystemClock, boot_id
@@ -134,7 +136,9 @@ class App:
         self.stamp = Stamp(settings.point, boot_id(), session, clock, self._synced)
         self.book = HealthBook(documents.expected_devices(settings), clock)
         self.window = Window()
-        self.outbox = Outbox(spool, self.stamp, clock, self.window, self._conference_on)
+        self.audit = Audit(Path(settings.state_dir), self.stamp, clock)
+        self.switches = Switches(self.audit.note)
+        self.outbox = Outbox(spool, self.stamp, clock, self.window, self._conference_on, self.audit)
         self.workers = Workers(device_workers(settings, clock, self._told))
         self.broker = Broker(
             settings,
@@ -205,6 +209,7 @@ class App:
             settings.language,
             lights=settings.expected.panel,
             screen=settings.expected.display,
+            screen_seen=self._screen_seen,
         )
         self.room = Room(
             settings, self.stamp, clock, spool, self.book, self.broker, self.outbox, self.monitor,
@@ -237,6 +242,7 @@ class App:
             if self.stamping is not None:
                 self.stamping.close()
             await self.workers.close()
+            await self.audit.aclose()
 
     async def _tasks(self) -> int:
         async with asyncio.TaskGroup() as group:
@@ -247,6 +253,7 @@ class App:
                     ("monitor", self.monitor.run()),
                     ("commands", self.inbox.run()),
                     ("events", self.outbox.run()),
+                    ("audit", self.audit.run()),
                     ("telemetry", self.outbox.measure()),
                     ("births", self.births.run()),
                     ("heartbeat", self.heartbeat.run()),
@@ -299,6 +306,7 @@ class App:
     # --- What flows between the parts
 
     def _looked(self, part: str, before: DeviceHealth, after: DeviceHealth) -> None:
+        self.switches.looked(part, after.readings)
         if (before.state, before.code) != (after.state, after.code):
             log.info(
                 "%s: %s %s -> %s %s", part, before.state, before.code or "", after.state, after.code or ""
@@ -376,6 +384,11 @@ class App:
             accepted=lambda: self.room.baseline_now is not None,
         )
 
+    def _screen_seen(self) -> bool:
+        """Whether people see what we put on it, as far as it told: not known is not seen."""
+        screen = self.book.parts["display"].readings
+        return screen.get("power") == "on" and screen.get("active_input") is True
+
     def _conference_on(self) -> bool:
         return False  # conferences are signed documents: they come with signatures
 
@@ -416,6 +429,9 @@ class App:
             publish=self.broker.publish,
             event=self.outbox.tell,
             settle=self.outbox.settle,
+            note=self.audit.note,
+            noted=self.audit.settle,
+            picture_told=self.indicator.picture,
             journal_lines=lambda unit, count: logs.journal_lines(ring, unit, count),
             nonce_valid=self.broker.nonces.valid,
             conference_on=self._conference_on,

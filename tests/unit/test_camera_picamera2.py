@@ -133,7 +133,7 @@ def test_a_camera_that_another_program_has_is_busy_and_names_it(kernel: FakeSysf
         "proc/locks", f"1: POSIX  ADVISORY  WRITE 901 {major:02x}:{minor:02x}:{status.st_ino} 0 EOF\n"
     )
     lens = camera(kernel)
-    assert lens.holder() == "rpicam-vid"
+    assert lens.holder() == "rpicam"
     pi.acquire_error = RuntimeError("Failed to acquire camera: Device or resource busy")
     with pytest.raises(Busy) as refused:
         lens.open()

@@ -13,14 +13,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from command_room import Room, settings
+from command_room import NONCE, Room, settings
 from diemcau_agent.commands.remote import CHANGEABLE, RemoteSettings, flatten, merge
 from diemcau_agent.commands.verbs import VERBS
 from diemcau_agent.config import ConfigError
 from diemcau_agent.model import Reply, Selftest, Step, Verb
 from diemcau_drivers.audio import GAIN_DB
 from diemcau_drivers.camera import MAX_ZOOM
-from diemcau_drivers.contract import ANNOUNCEMENTS, TEST_CARDS, Busy
+from diemcau_drivers.contract import ANNOUNCEMENTS, TEST_CARDS, Busy, Forbidden
 from fakeclock import FakeClock
 
 
@@ -224,10 +224,14 @@ async def test_muting_is_always_allowed_unmuting_by_policy(room: Room) -> None:
 
 async def test_what_the_room_has_muted_is_not_unmuted_from_afar(room: Room) -> None:
     room.settings = settings(policy={"unmute": True})
-    room.workers.answers["audio", "microphone"] = {"muted": True, "muted_by": "room"}
-    reply = await room.order("microphone", {"mute": False, "force": True})
-    assert (reply.state, reply.code) == ("refused", "not_permitted")
-    assert room.workers.asked == [("audio", "microphone", {})]
+    room.workers.answers["audio", "microphone"] = Forbidden("it was muted in the room")
+    for audience in ("point/xp-0417", "group/all"):
+        nonce = {"nonce": NONCE if audience.startswith("point") else None}
+        args = {"mute": False, "force": True}
+        reply = await room.order("microphone", args, id=f"{audience[:5]}-order", aud=audience, **nonce)
+        assert (reply.state, reply.code) == ("refused", "not_permitted")
+    # One request, in which the device's process looks and sets: nothing can come in between.
+    assert room.workers.asked == [("audio", "microphone", {"mute": False})] * 2
 
 
 @pytest.mark.parametrize(

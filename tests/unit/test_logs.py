@@ -62,9 +62,9 @@ async def test_another_units_lines_are_asked_of_the_journal(
     ring: logs.Ring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journalctl(tmp_path, 'echo "$@"; echo last', monkeypatch)
-    asked, last = await logs.journal_lines(ring, "mosquitto.service", 7)
+    asked, last = await logs.journal_lines(ring, "systemd-timesyncd.service", 7)
     assert "--lines=7" in asked
-    assert "--unit=mosquitto.service" in asked
+    assert "--unit=systemd-timesyncd.service" in asked
     assert last == "last"
     assert "--dmesg" in (await logs.journal_lines(ring, "kernel", 7))[0]
 

@@ -97,7 +97,7 @@ def test_the_source_that_is_asked_for_is_found(server: SoundServer, wanted: str 
 @pytest.mark.parametrize(
     ("kind", "wanted", "holder"),
     [
-        ("microphone", "usb-right", "Chromium input"),
+        ("microphone", "usb-right", "chromium"),
         ("microphone", "usb-left", None),  # our own recording
         ("microphone", "builtin", None),  # paused
         ("speaker", "hdmi", "other"),  # a program that does not say its name

@@ -319,6 +319,8 @@ def _of_device(device: str | None, error: DeviceError) -> CommandError:
     """A device's own word as the command's end."""
     if error.kind == "busy":
         return Refused("busy", f"in use by {error.in_use_by}: {error.detail}")
+    if error.kind == "forbidden":
+        return Refused("not_permitted", error.detail)
     if error.kind == "bad_request":
         return Refused("bad_args", error.detail)
     code = None if device is None else failure_code(device, error.kind)

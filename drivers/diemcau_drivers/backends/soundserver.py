@@ -17,7 +17,7 @@ from typing import Any, cast
 
 from diemcau_drivers.contract import Absent, Broken, Unsupported
 
-from .holders import OTHER
+from .holders import known
 from .soundcards import Card, Wanted, cards
 from .soundroute import Route
 
@@ -53,7 +53,7 @@ class SoundServer:
         for name, entry in self._by_preference(kind, present, wanted):
             card = self._card(entry)
             if self._is(entry, card, wanted):
-                identity = {"name": name, "description": str(entry.get("description", ""))}
+                identity = {"name": name, "description": _described(entry)}
                 if card is not None and card.usb is not None:
                     identity["usb"] = card.usb
                 return Route(
@@ -67,7 +67,7 @@ class SoundServer:
             properties = cast("Mapping[str, str]", stream["properties"])
             ours = properties.get("application.process.id") == str(os.getpid())
             if stream[_KIND[route.device]] == route.index and not stream["corked"] and not ours:
-                return properties.get("application.name") or OTHER
+                return known(properties.get("application.name", ""))
         return None
 
     def mixer(self, route: Route) -> Mapping[str, Any]:
@@ -124,6 +124,11 @@ class SoundServer:
         if wanted.anything or wanted.name in (entry["name"], entry.get("description")):
             return True
         return card is not None and wanted.is_card(card)
+
+
+def _described(entry: Mapping[str, Any]) -> str:
+    """As the maker calls it; what comes over Bluetooth is called as its owner likes ("Nam's headset")."""
+    return "Bluetooth" if str(entry["name"]).startswith("bluez") else str(entry.get("description", ""))
 
 
 def _listed(what: str) -> list[dict[str, Any]]:
