@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from . import documents, logs, memory, signs
-from .audit import Audit
+from .audit.record import Audit
 from .audit.switches import Switches
 from .book import HealthBook, differs
 from .broker import Broker

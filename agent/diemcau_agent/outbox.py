@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from .audit import AUDITED, Audit
+from .audit.chain import AUDITED
+from .audit.record import Audit
 from .broker import Broker
 from .clock import Clock, wait
 from .database import DatabaseError

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diemcau_agent.audit import Audit, Head
 from diemcau_agent.audit import record as record_module
-from diemcau_agent.audit.chain import DATA_BYTES, START, Noted, Verdict, digest, link, read, verify
+from diemcau_agent.audit.chain import DATA_BYTES, START, Head, Noted, Verdict, digest, link, read, verify
 from diemcau_agent.audit.file import NAME, AuditFile, paths
+from diemcau_agent.audit.record import Audit
 from diemcau_agent.stamp import Stamp
 from fakeclock import FakeClock, settle
 
