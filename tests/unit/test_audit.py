@@ -17,6 +17,7 @@ from diemcau_agent.audit import record as record_module
 from diemcau_agent.audit.chain import DATA_BYTES, START, Head, Noted, Verdict, digest, link, read, verify
 from diemcau_agent.audit.file import NAME, AuditFile, paths
 from diemcau_agent.audit.record import Audit
+from diemcau_agent.audit.switches import Switches
 from diemcau_agent.stamp import Stamp
 from fakeclock import FakeClock, settle
 
@@ -41,7 +42,9 @@ def verdict(lines: Iterable[bytes], head: Head | None = None) -> Verdict:
 
 
 def of(directory: Path, head: Head | None = None) -> Verdict:
-    return verify([(path.name, path.read_bytes().splitlines(keepends=True)) for path in paths(directory)], head)
+    return verify(
+        [(path.name, path.read_bytes().splitlines(keepends=True)) for path in paths(directory)], head
+    )
 
 
 # --- The chain
@@ -57,9 +60,8 @@ def test_a_whole_record_is_whole_and_knows_its_span_and_head() -> None:
     assert found.head == Head(5, digest(lines[-1].strip()))
 
 
-def test_nothing_at_all_is_whole_but_holds_no_head() -> None:
-    assert verdict([]).whole
-    assert not verdict([], Head(1, "a" * 64)).whole
+def test_nothing_at_all_is_no_record() -> None:
+    assert (verdict([]).whole, verdict([]).entries) == (False, 0)
 
 
 @given(st.integers(3, 12), st.data())
@@ -303,7 +305,9 @@ async def test_what_comes_within_a_moment_is_written_at_once(
 ) -> None:
     batches: list[int] = []
     real = AuditFile.append
-    monkeypatch.setattr(AuditFile, "append", lambda self, batch: (batches.append(len(batch)), real(self, batch)))
+    monkeypatch.setattr(
+        AuditFile, "append", lambda self, batch: (batches.append(len(batch)), real(self, batch))
+    )
     for number in range(20):
         audit.note("command", {"number": number})
         await settle()
@@ -366,3 +370,32 @@ async def test_a_damaged_file_keeps_nobody_from_starting(tmp_path: Path, clock: 
     task.cancel()
     await asyncio.wait([task])
     await audit.aclose()
+
+
+def test_each_mute_and_each_switch_of_the_camera_is_an_entry_with_whose_it_was() -> None:
+    notes: list[dict[str, Any]] = []
+    switches = Switches(lambda kind, data: notes.append(dict(data)))
+    for device, readings in (
+        ("microphone", {"muted": False}),
+        ("microphone", {"muted": False, "level_dbfs": -40.0}),
+        ("microphone", {"muted": True, "muted_by": "room"}),
+        ("microphone", {}),  # gone for a while
+        ("microphone", {"muted": True, "muted_by": "room"}),
+        ("microphone", {"muted": True, "muted_by": "kit"}),
+        ("microphone", {"muted": False}),
+        ("camera", {"luma_mean": 0.4}),
+        ("camera", {"power": False}),
+        ("camera", {"width_px": 1920}),  # says nothing of it
+        ("camera", {"luma_mean": 0.4}),
+        ("speaker", {"muted": True}),
+    ):
+        switches.looked(device, readings)
+    assert notes == [
+        {"device": "microphone", "muted": False},
+        {"device": "microphone", "muted": True, "by": "room"},
+        {"device": "microphone", "muted": True, "by": "kit"},
+        {"device": "microphone", "muted": False},
+        {"device": "camera", "power": True},
+        {"device": "camera", "power": False},
+        {"device": "camera", "power": True},
+    ]

@@ -117,3 +117,8 @@ def test_words_are_not_put_where_a_compositor_hides_them(proc: Path, tmp_path: P
     with pytest.raises(Busy) as refused:
         refuse_if_drawn(card.parent, proc)
     assert refused.value.in_use_by == "labwc"
+
+
+def test_a_program_named_after_a_person_is_other(proc: Path, node: Path) -> None:
+    process(proc, 41, "ghi-hinh-lan-anh", [node])
+    assert file_holder([node], proc, own_pid=40) == "other"

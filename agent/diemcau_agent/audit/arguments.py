@@ -20,7 +20,10 @@ def add_parser(commands: Any) -> None:
     )
     show = actions.add_parser("show", help="print its entries, oldest first")
     show.add_argument(
-        "--since", type=_moment, metavar="TIME", help="from then on: 2026-11-27, or 2026-11-27T07:30:00Z (UTC)"
+        "--since",
+        type=_moment,
+        metavar="TIME",
+        help="from then on, UTC: 2026-11-27, or 2026-11-27T07:30:00Z",
     )
     for command in (check, show):
         command.add_argument("--json", action="store_true", help="JSON, for programs")

@@ -25,8 +25,8 @@ AUDITED = frozenset(
 ACCEPTED, SNAPSHOT, SWITCHED = "command_accepted", "snapshot", "switched"
 """Kinds of entries that are no events."""
 CONTINUED, TORN, LOST, DAMAGED = "continued", "torn", "lost", "damaged"
-"""What the record tells of itself: a new file after a full one; a last line that a power cut has torn; entries
-that the card would not take; a file that could not be read and was set aside."""
+"""What the record tells of itself: a new file after a full one; a last line that a power cut has torn;
+entries that the card would not take; a file that could not be read and was set aside."""
 OF_ITSELF = (CONTINUED, TORN, LOST, DAMAGED)
 GENESIS = "0" * 64
 DATA_BYTES = 8 * 1024
@@ -113,7 +113,8 @@ class Verdict(msgspec.Struct, frozen=True):
 
     @property
     def whole(self) -> bool:
-        return self.broken == 0 and self.head_found is not False
+        """Nothing at all is no record."""
+        return self.entries > 0 and self.broken == 0 and self.head_found is not False
 
 
 def verify(files: Iterable[tuple[str, Iterable[bytes]]], head: Head | None = None) -> Verdict:

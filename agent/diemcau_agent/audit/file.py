@@ -49,7 +49,8 @@ class AuditFile:
         self.head = START
 
     def append(self, batch: Sequence[Noted]) -> None:
-        """On the card when this returns. ``batch`` is not empty: its first lends its time to the record's own."""
+        """On the card when this returns. ``batch`` is not empty: its first lends its time to the record's
+        own entries."""
         try:
             if self._fd is None:
                 self._open()

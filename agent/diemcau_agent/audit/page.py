@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import msgspec
 
@@ -28,7 +28,12 @@ def run(arguments: argparse.Namespace, directory: Path, language: str) -> int:
     try:
         with _opened(directory) as files:
             if arguments.action == "verify":
-                return _verify(files, None if arguments.head is None else Head(*arguments.head), say, as_json=arguments.json)
+                return _verify(
+                    files,
+                    None if arguments.head is None else Head(*arguments.head),
+                    say,
+                    as_json=arguments.json,
+                )
             return _show(files, arguments.since, as_json=arguments.json)
     except OSError as error:
         print(f"{say('The record cannot be read')}: {error}", file=sys.stderr)
