@@ -170,8 +170,8 @@ class Indicator:
 
     @asynccontextmanager
     async def picture(self) -> AsyncGenerator[bool]:
-        """While in it, light and screen tell that a picture is taken; yields whether one of them does. What is
-        told is told for :data:`PICTURE_S` at least."""
+        """While in it, light and screen tell that a picture is taken; yields whether one of them does. What
+        is told is told for :data:`PICTURE_S` at least."""
         self.pictures += 1
         self.refresh()
         try:

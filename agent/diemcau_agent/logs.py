@@ -19,8 +19,8 @@ UNITS = (
     "systemd-timesyncd.service",
     "kernel",
 )
-"""What may be read from afar: nothing that could hold a person's name or a meeting's content. Not the network's
-manager, which names every wireless network in reach ("Nam's phone"), nor a browser or a conference's program."""
+"""What may be read from afar: nothing that could hold a person's name or a meeting's content. Not the
+network's manager, which names every wireless network in reach ("Nam's phone"), nor a browser."""
 _SERIAL = re.compile(r"(SerialNumber: ).*")
 """Of whatever is plugged in, a visitor's stick or phone among it."""
 KEPT_LINES = 2000

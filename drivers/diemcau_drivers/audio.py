@@ -128,8 +128,8 @@ class Audio(Asked):
         return {**read, **self._whose(read)}
 
     def _allow_unmuting(self, wanted: dict[str, Any]) -> None:
-        """The look and the set are one request: a button pressed between two of the daemon's wins. One that is
-        open already is not set, lest a button pressed since the look be undone."""
+        """The look and the set are one request: a button pressed between two of the daemon's wins. One that
+        is open already is not set, lest a button pressed since the look be undone."""
         now = self._backend.mixer("microphone")
         if self._whose(now).get("muted_by") == "room":
             raise Forbidden("it was muted in the room, and only there is it unmuted")

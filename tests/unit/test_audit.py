@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -252,7 +252,7 @@ def test_a_write_that_failed_half_way_is_not_there_twice(
     file = AuditFile(tmp_path)
     file.append([noted(number=0)])
     with monkeypatch.context() as broken:
-        broken.setattr("os.fsync", lambda fd: _raise(OSError("I/O error")))
+        broken.setattr("os.fsync", refused)
         with pytest.raises(OSError, match="I/O"):
             file.append([noted(number=1), noted(number=2)])
     file.append([noted(number=1), noted(number=2)])
@@ -273,8 +273,8 @@ def test_two_agents_do_not_fork_the_chain(tmp_path: Path) -> None:
     second.close()
 
 
-def _raise(error: Exception) -> Any:
-    raise error
+def refused(*_: object) -> None:
+    raise OSError("I/O error")
 
 
 # --- Beside the event loop
@@ -305,9 +305,12 @@ async def test_what_comes_within_a_moment_is_written_at_once(
 ) -> None:
     batches: list[int] = []
     real = AuditFile.append
-    monkeypatch.setattr(
-        AuditFile, "append", lambda self, batch: (batches.append(len(batch)), real(self, batch))
-    )
+
+    def append(self: AuditFile, batch: Sequence[Noted]) -> None:
+        batches.append(len(batch))
+        real(self, batch)
+
+    monkeypatch.setattr(AuditFile, "append", append)
     for number in range(20):
         audit.note("command", {"number": number})
         await settle()
@@ -322,7 +325,7 @@ async def test_a_card_that_fails_loses_nothing_that_memory_holds_and_counts_the_
 ) -> None:
     monkeypatch.setattr(record_module, "WAITING_LIMIT", 5)
     with monkeypatch.context() as broken:
-        broken.setattr(AuditFile, "_write", lambda *_: _raise(OSError("I/O error")))
+        broken.setattr(AuditFile, "_write", refused)
         for number in range(8):
             audit.note("command", {"number": number})
         assert not await audit.settle(5)

@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace, directory: Path, language: str) -> int:
 
 @contextmanager
 def _opened(directory: Path) -> Generator[Files]:
-    """All are open before the first is read, so that a full one that is renamed meanwhile is read all the same."""
+    """All are open before the first is read: a full one may be renamed meanwhile."""
     with ExitStack() as stack:
         opened = [(path.name, stack.enter_context(path.open("rb"))) for path in paths(directory)]
         yield [(name, _lines(file)) for name, file in opened]

@@ -1,8 +1,8 @@
 """The record of what was done to the room: noted at once, written in batches by a thread of its own.
 
-Nobody waits for the card but who asks to (:meth:`Audit.settle`). Where the card fails, entries wait in memory;
-past :data:`WAITING_LIMIT` they are counted, and the count becomes an entry. The head that events carry is of
-what is on the card, so a power cut never makes it look as if somebody had cut the record.
+Nobody waits for the card but who asks to (:meth:`Audit.settle`). Where the card fails, entries wait in
+memory; past :data:`WAITING_LIMIT` they are counted, and the count becomes an entry. The head that events carry
+is of what is on the card, so a power cut never makes it look as if somebody had cut the record.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class Audit:
         self._news.set()
 
     async def settle(self, timeout_s: float) -> bool:
-        """Whether all that was noted so far is on the card, by then at the latest (:meth:`run` does the work).
-        False at once while the card is known to fail."""
+        """Whether all that was noted so far is on the card, by then at the latest (:meth:`run` does the
+        work). False at once while the card is known to fail."""
         ends_s = self._clock.monotonic() + timeout_s
         while self._waiting or self._lost:
             left_s = ends_s - self._clock.monotonic()

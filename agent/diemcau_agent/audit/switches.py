@@ -1,4 +1,4 @@
-"""Who may be heard and seen: each change of a mute or of the camera's power that a look finds, as an entry."""
+"""Who may be heard and seen: each change of a mute or of the camera's power is an entry."""
 
 from __future__ import annotations
 
