@@ -86,7 +86,7 @@ class Outbox:
             "data": dict(data or {}),
         }
         if self._audit is not None and kind in AUDITED:
-            told = {"device": device, "code": code, "from": from_, "to": to, **what["data"]}
+            told = {"device": device, "code": code, "from": from_, "to": to, **(data or {})}
             self._audit.note(kind, {name: value for name, value in told.items() if value is not None})
         try:
             self._queue.put_nowait((self._stamp.fields(Event), what))

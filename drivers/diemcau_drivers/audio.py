@@ -75,7 +75,7 @@ class Audio(Asked):
             holder = self._backend.holder(device)
             readings = dict(self._backend.mixer(device))
             if device == "microphone":
-                self._whose(readings)
+                readings |= self._whose(readings)
             free = holder is None or self._backend.shares()
             if seconds is not None and not passive and free:
                 try:

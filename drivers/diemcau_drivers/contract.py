@@ -79,6 +79,7 @@ MICROPHONE_READINGS = (
     "clipped_ratio",  # share of samples at >= -1 dBFS
     "hum_db",  # mains hum (50 Hz and harmonics to 400 Hz) against all the sound, dB, <= 0
     "muted",
+    "muted_by",  # "kit" (an order from afar) or "room"; only while it is muted
     "gain_db",
 )
 SPEAKER_READINGS = ("volume_percent", "muted")

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -44,7 +45,7 @@ class AuditFile:
         self._size = 0
         self._known = False
         """``head`` and ``_size`` are of what this process has found, or written itself."""
-        self._untold: list[tuple[str, dict[str, object]]] = []
+        self._untold: list[tuple[str, dict[str, Any]]] = []
         """What the record tells of itself with the next batch: kind and data."""
         self.head = START
 

@@ -1,8 +1,8 @@
 """The record of what was done to the room: noted at once, written in batches by a thread of its own.
 
 Nobody waits for the card but who asks to (:meth:`Audit.settle`). Where the card fails, entries wait in
-memory; past :data:`WAITING_LIMIT` they are counted, and the count becomes an entry. The head that events carry
-is of what is on the card, so a power cut never makes it look as if somebody had cut the record.
+memory; past :data:`WAITING_LIMIT` they are counted, and the count becomes an entry. The head that events
+carry is of what is on the card, so a power cut never makes it look as if somebody had cut the record.
 """
 
 from __future__ import annotations
@@ -48,6 +48,11 @@ class Audit:
         self._failing = False
         self.head: Head | None = None
         """Of the newest entry on the card; None before the first."""
+
+    @property
+    def busy(self) -> bool:
+        """The card is being written."""
+        return self._writing is not None and not self._writing.done()
 
     def note(self, kind: str, data: Mapping[str, Any]) -> None:
         """An entry, stamped now; never blocks."""

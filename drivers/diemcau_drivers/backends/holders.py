@@ -17,8 +17,8 @@ OTHER = "other"
 PROGRAMS = (
     "chromium", "chrome", "firefox", "zoom", "teams", "webex", "skype", "jitsi", "trueconf", "linphone",
     "baresip", "codec", "obs", "vlc", "mpv", "ffmpeg", "gst-launch", "libcamera", "rpicam", "motion",
-    "python", "arecord", "aplay", "pipewire", "wireplumber", "pulseaudio", "xorg", "labwc", "wayfire", "weston", "sway",
-    "gnome-shell", "kwin",
+    "python", "arecord", "aplay", "pipewire", "wireplumber", "pulseaudio", "xorg", "labwc", "wayfire",
+    "weston", "sway", "gnome-shell", "kwin",
 )  # fmt: skip
 """Whose names leave the room. Any other is "other": a program may bear the name of who wrote or runs it."""
 PROC = Path("/proc")

@@ -30,6 +30,8 @@ _STREAM = {"microphone": "source-outputs", "speaker": "sink-inputs"}
 _PCM = "pulse"
 """ALSA's way to the server (libasound2-plugins); which of its devices, the environment says."""
 _VARIABLE = {"microphone": "PULSE_SOURCE", "speaker": "PULSE_SINK"}
+_BLUETOOTH = "bluez"
+"""How PipeWire's and PulseAudio's names of such devices begin; the address of somebody's headset follows."""
 _NULL_SINK = "auto_null"
 """What the server offers where there is no sink at all."""
 
@@ -59,7 +61,8 @@ class SoundServer:
                 return Route(
                     device, _PCM, identity, environment={_VARIABLE[device]: name}, index=entry["index"]
                 )
-        raise Absent(f"no {device} {wanted} on the sound server; there is: {', '.join(present) or 'none'}")
+        there = ("Bluetooth" if name.startswith(_BLUETOOTH) else name for name in present)
+        raise Absent(f"no {device} {wanted} on the sound server; there is: {', '.join(there) or 'none'}")
 
     def holder(self, route: Route) -> str | None:
         """Whoever has a stream running on it but this process; one that is paused (corked) uses nothing."""
@@ -128,7 +131,7 @@ class SoundServer:
 
 def _described(entry: Mapping[str, Any]) -> str:
     """As the maker calls it; what comes over Bluetooth is called as its owner likes ("Nam's headset")."""
-    return "Bluetooth" if str(entry["name"]).startswith("bluez") else str(entry.get("description", ""))
+    return "Bluetooth" if str(entry["name"]).startswith(_BLUETOOTH) else str(entry.get("description", ""))
 
 
 def _listed(what: str) -> list[dict[str, Any]]:
