@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -108,9 +108,9 @@ async def test_what_the_room_has_muted_stays_muted_whatever_is_ordered(
         assert lifted["result"]["muted"] is False, "what was muted from afar is lifted from afar, by policy"
 
         room.world.set_fault("microphone_muted", True)  # somebody presses the microphone's own button
-        unmute = {"mute": False, "gain_db": 6.0, "force": True}
+        unmute: dict[str, Any] = {"mute": False, "gain_db": 6.0, "force": True}
         everybody = {"aud": "group/all", "nonce": None}
-        for step in (
+        steps: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
             ("microphone", unmute, {}),
             ("microphone", unmute, everybody),
             ("restart", {"target": "microphone"}, {}),
@@ -118,21 +118,19 @@ async def test_what_the_room_has_muted_stays_muted_whatever_is_ordered(
             ("config", {"set": {"name": "Hall"}}, {}),
             ("microphone", {"mute": True}, {}),  # an order that finds it muted makes it nobody else's
             ("microphone", unmute, {}),
-        ):
-            verb, args, more = step
-            topic_of_group = bool(more)
-            ident = order(observer, room, verb, args, **more)
-            if topic_of_group:
-                claims = {
-                    "id": f"{ident}-all", "verb": verb, "args": args, "iss": "op-test", **more,
-                    "iat": int(room.clock.wall()), "exp": int(room.clock.wall()) + 60,
-                }  # fmt: skip
+        )
+        for number, (verb, args, more) in enumerate(steps):
+            if more:
+                now, ident = int(room.clock.wall()), f"to-everybody-{number}"
+                claims = {"id": ident, "verb": verb, "args": args, "iss": "op-test", "iat": now, **more}
+                claims["exp"] = now + 60
                 observer.publish(f"diemcau/v1/group/all/command/{verb}", json.dumps(claims).encode())
-                ident = f"{ident}-all"
+            else:
+                ident = order(observer, room, verb, args)
             reply = await answered(observer, room, ident)
             if args is unmute:
-                assert (reply["state"], reply["code"]) == ("refused", "not_permitted"), (step, reply)
-            assert room.world.microphone.muted, step
+                assert (reply["state"], reply["code"]) == ("refused", "not_permitted"), (number, reply)
+            assert room.world.microphone.muted, number
         await room.until_code("microphone", "microphone_muted", 60)
     switched = [
         (entry.data.get("muted"), entry.data.get("by"))
@@ -167,17 +165,17 @@ def strings(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
     if isinstance(value, str):
         yield path, value
     elif isinstance(value, dict):
-        for key, item in value.items():
+        for key, item in cast("dict[str, Any]", value).items():
             yield from strings(item, f"{path}.{key}")
     elif isinstance(value, list):
-        for item in value:
+        for item in cast("list[Any]", value):
             yield from strings(item, f"{path}[]")
 
 
 async def test_no_document_of_a_rooms_day_carries_picture_sound_or_a_name(
     tmp_path: Path, mosquitto: PrivateMosquitto, observer: Observer
 ) -> None:
-    """Every verb once, a meeting of somebody's own program, and faults; then all that was published is read."""
+    """Every verb once, and faults; then all that was published is read."""
     async with living(tmp_path, mosquitto.url, **OPEN_ROOM, name="Hall 2") as room:
         await online(observer, room)
         for verb, args in (
@@ -203,7 +201,7 @@ async def test_no_document_of_a_rooms_day_carries_picture_sound_or_a_name(
     for heard in observer.heard(point=point):
         if not isinstance(heard.document, dict) or "/command/" in heard.topic:
             continue
-        document: dict[str, Any] = heard.document
+        document = cast("dict[str, Any]", heard.document)
         for path, text in strings(document):
             read_texts += 1
             if (heard.name.startswith("reply/") and document["id"] == pictured) and "jpeg_base64" in path:

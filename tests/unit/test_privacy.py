@@ -10,7 +10,7 @@ import ast
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -37,7 +37,8 @@ OPEN = "by kind or verb: EVENTS and RESULTS below"
 
 COMMON = {"point": ID, "boot": ID, "connection": ID, "time": TIME}
 _JUDGED = {
-    "code": WORD, "since": TIME, "checked": TIME, "codes[]": WORD, "readings.{}": READING, "in_use_by": PROGRAM,
+    "code": WORD, "since": TIME, "checked": TIME, "codes[]": WORD, "readings.{}": READING,
+    "in_use_by": PROGRAM,
 }  # fmt: skip
 ALLOWED: dict[str, dict[str, str]] = {
     "birth": {
@@ -99,15 +100,15 @@ EVENTS: dict[str, dict[str, str]] = {
     "selftest": {"run": ID, "scope": WORD, "trigger": WORD, "result": WORD, "codes": WORD},
     "state": {},
 }  # fmt: skip
-"""The ``data`` of every kind of event that a call in the code tells; ``dropped`` and ``spool_replaced`` are structs
-(below), ``line_conference`` is the line's record of numbers."""
+"""The ``data`` of every kind of event that a call in the code tells; ``dropped`` and ``spool_replaced`` are
+structs (below), ``line_conference`` is the line's record of numbers."""
 
 RESULTS: dict[str, str] = {
     "ping": "session, boot, uptimes",
     "identify": "how long",
     "restart": "process ids, states, a boot",
     "selftest": "the report, a document of its own",
-    "camera": "power, zoom and preset read back; the one picture there is, where the room's own file allows it",
+    "camera": "power, zoom and preset read back; the one picture there is, by the room's own leave",
     "microphone": "muted, by whom of kit and room, gain",
     "speaker": "volume, muted, the name of one of our own announcements",
     "display": "power, input and brightness read back, and the words that the operator himself has sent",
@@ -124,11 +125,11 @@ def texts(node: Any, defs: Mapping[str, Any], path: str = "") -> Iterator[str]:
     if not isinstance(node, dict) or not node:
         yield path
         return
-    one: dict[str, Any] = node
+    one = cast("dict[str, Any]", node)
     if "$ref" in one:
         yield from texts(defs[one["$ref"].rpartition("/")[2]], defs, path)
     elif "anyOf" in one or "oneOf" in one:
-        for other in one.get("anyOf", one.get("oneOf")):
+        for other in one.get("anyOf") or one["oneOf"]:
             yield from texts(other, defs, path)
     elif "enum" in one or "const" in one:
         return
@@ -178,14 +179,18 @@ def test_every_text_and_every_open_place_of_a_document_is_there_for_a_reason(nam
 )
 def test_the_list_notices_what_is_added(added: dict[str, Any], where: str) -> None:
     whole = schema.files()["health.json"]
-    defs = {**whole["$defs"], "Person": {"type": "object", "properties": {"name": {"type": "string"}}}}
-    ref = whole if "properties" in whole else defs[whole["$ref"].rpartition("/")[2]]
-    changed = {**ref, "properties": {**ref["properties"], **added}}
+    defs: dict[str, Any] = {
+        **whole["$defs"],
+        "Person": {"type": "object", "properties": {"name": {"type": "string"}}},
+    }
+    ref: dict[str, Any] = whole if "properties" in whole else defs[whole["$ref"].rpartition("/")[2]]
+    properties: dict[str, Any] = {**ref["properties"], **added}
+    changed = {**ref, "properties": properties}
     assert where in set(texts(changed, defs)) - set(texts(whole, whole["$defs"]))
 
 
 def told() -> Iterator[tuple[str, str, frozenset[str] | None]]:
-    """(file, kind, keys of its data) of each call that tells an event; keys None where they are not literal."""
+    """(file, kind, keys of its data) of each call that tells an event; keys None where not literal."""
     for source in sorted((ROOT / "agent/diemcau_agent").glob("**/*.py")):
         for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Call) or not node.args:
