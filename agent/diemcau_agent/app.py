@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from . import documents, logs, memory, signs
+from .audit.chain import IDENTITY, digest
 from .audit.record import Audit
 from .audit.switches import Switches
 from .book import HealthBook, differs
@@ -130,6 +131,7 @@ class App:
         self.keyring = Keyring(Path(settings.state_dir) / "keys.json", settings.fleet_keys)
         self.keyring.load()
         self._resumed = False
+        self._identity: str | None = None
         self._passing: set[asyncio.Task[None]] = set()
         self._stop: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
@@ -342,11 +344,25 @@ class App:
         await self.outbox.drain(connection)
 
     def _connection_changed(self) -> None:
+        if self.broker.trouble is None:
+            self._spawn(self._note_identity(), "identity")
         self.indicator.online = self.broker.trouble is None
         self.outages.changed(self.broker.trouble)
         self.line.trouble()
         self.indicator.refresh()
         self.room.changed()
+
+    async def _note_identity(self) -> None:
+        """With which certificate we are connected, where it is another than before."""
+        path = self.settings.tls.cert_file
+        try:
+            found = None if path is None else digest(await asyncio.to_thread(Path(path).read_bytes))
+        except OSError as error:
+            log.warning("%s: %s", path, error)
+            return
+        if found != self._identity:
+            self._identity = found
+            self.audit.note(IDENTITY, {"certificate_file_sha256": found})
 
     def _told(self, event: str, data: Mapping[str, Any]) -> None:
         """What a device's process tells unasked: the button, or that it is new."""

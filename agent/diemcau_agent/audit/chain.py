@@ -17,12 +17,12 @@ from diemcau_agent.model import ClockState
 
 AUDITED = frozenset(
     {
-        "agent_started", "agent_stopping", "command", "command_refused", "keys", "conference", "identity",
-        "baseline_recorded", "reboot",
+        "agent_started", "agent_stopping", "command", "command_refused", "keys", "conference",
+        "baseline_recorded",
     }
 )  # fmt: skip
 """Kinds of events that are entries too."""
-ACCEPTED, SNAPSHOT, SWITCHED = "command_accepted", "snapshot", "switched"
+ACCEPTED, SNAPSHOT, SWITCHED, IDENTITY = "command_accepted", "snapshot", "switched", "identity"
 """Kinds of entries that are no events."""
 CONTINUED, TORN, LOST, DAMAGED = "continued", "torn", "lost", "damaged"
 """What the record tells of itself: a new file after a full one; a last line that a power cut has torn;
