@@ -21,7 +21,7 @@ NAME = "audit.jsonl"
 SET_ASIDE = ".damaged"
 MAX_BYTES = 4 * 1024 * 1024
 KEPT = 4
-"""Full files: with the one that is written some 60,000 entries, at most 20 MiB."""
+"""Full files: with the one that is written some 50,000 entries, at most 20 MiB."""
 TAIL_BYTES = 64 * 1024
 """Longer than any line: the last whole one is in it."""
 
