@@ -347,6 +347,7 @@ class App:
         if self.broker.trouble is None:
             self._spawn(self._note_identity(), "identity")
         self.indicator.online = self.broker.trouble is None
+        self.indicator.enrolled = self.broker.enrolled
         self.outages.changed(self.broker.trouble)
         self.line.trouble()
         self.indicator.refresh()

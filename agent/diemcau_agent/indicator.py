@@ -74,7 +74,7 @@ class Sign:
 
 
 class Indicator:
-    """Shows the most urgent of: a picture being taken, identify, testing, help, no broker, readiness.
+    """Shows the most urgent of: a picture taken, identify, testing, help, enrolling, no broker, readiness.
 
     Nobody waits for it, so a dead light or screen never stops anything: what cannot be shown is logged
     and tried again. Whoever changes what decides calls :meth:`refresh`.
@@ -106,6 +106,7 @@ class Indicator:
         )
         self.readiness: Readiness = "unknown"
         self.online = False
+        self.enrolled = True
         self.testing = False
         self.help = False
         self.identifying = 0
@@ -124,7 +125,7 @@ class Indicator:
         if self.help:
             return "help"
         if not self.online:
-            return "no_broker"
+            return "no_broker" if self.enrolled else "enrolling"
         return PATTERNS[self.readiness]
 
     @property
@@ -133,7 +134,9 @@ class Indicator:
             return translate(PICTURE, self._language)
         if self.identifying:
             return translate("Here", self._language)
-        return translate(self.message, self._language) if self.message else ""
+        if self.message:
+            return translate(self.message, self._language)
+        return "" if self.enrolled else translate("This kit is not enrolled yet.", self._language)
 
     def refresh(self) -> None:
         """Something that decides the pattern or the words has changed."""

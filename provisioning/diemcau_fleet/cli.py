@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from diemcau_agent.exits import OK
+
+from .arguments import fleet_id as _id
+from .arguments import number as _number
+from .office import ca, est, kits, operators, services
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,6 +36,8 @@ def parser() -> argparse.ArgumentParser:
     commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_reflector(commands.add_parser("reflector", help="answer the kits' STAMP packets (RFC 8762)"))
     _add_collect(commands.add_parser("collect", help="store what every point reports, exactly once"))
+    for office in (ca, kits, services, operators, est):
+        office.add(commands)
     return whole
 
 
@@ -135,23 +141,6 @@ def _address(text: str) -> object:
     return address
 
 
-def _id(text: str) -> str:
-    from diemcau_agent.topics import ID_PATTERN, is_id
-
-    if not is_id(text):
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected {ID_PATTERN}")
-    return text
-
-
-def _number(least: int, most: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
-            raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number from {least} to {most}")
-        return int(text)
-
-    return number
-
-
 def _seconds(text: str) -> float:
     try:
         seconds = float(text)
@@ -197,6 +186,12 @@ def _collect(arguments: argparse.Namespace) -> int:
 
 
 _COMMANDS = {
+    "ca": ca.run,
     "collect": _collect,
+    "keys": operators.keys,
+    "kit": kits.run,
+    "operator": operators.run,
     "reflector": _reflector,
+    "serve-est": est.run,
+    "service": services.run,
 }

@@ -1,0 +1,23 @@
+"""What the commands' options are checked with: argparse names the option and shows the message."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+
+def fleet_id(text: str) -> str:
+    from diemcau_agent.topics import ID_PATTERN, is_id
+
+    if not is_id(text):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected {ID_PATTERN}")
+    return text
+
+
+def number(least: int, most: int) -> Callable[[str], int]:
+    def whole(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
+            raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number from {least} to {most}")
+        return int(text)
+
+    return whole
