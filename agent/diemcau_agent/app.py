@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import signal
 from collections.abc import Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,7 @@ from .commands.inbox import Inbox
 from .commands.journal import Journal
 from .commands.remote import RemoteSettings, merge, value_of
 from .commands.signature import Signed, verifier
+from .conference import Conferences
 from .config import ConfigError, Settings
 from .control import Control, Refused, SocketTaken
 from .database import DatabaseError
@@ -41,6 +43,7 @@ from .machine import Machine
 from .model import Scope, Selftest, Trigger, encode
 from .monitor import Monitor
 from .mqtt import Connection
+from .notices import Notices
 from .notify import Notifier
 from .outage import Outages, absence, ordered_restarts
 from .outbox import Heartbeat, Outbox
@@ -52,7 +55,7 @@ from .signs import AliveMark
 from .spool import Spool
 from .stamp import Stamp
 from .telemetry import Window
-from .thresholds import DEFAULTS
+from .thresholds import DEFAULTS, Thresholds
 from .usb import Usb
 from .worker import Busy, Workers
 
@@ -63,6 +66,8 @@ EXIT_RESTART = 75
 STOP_S = 5.0
 SETTLED_S = 15.0
 """After a start everything has been looked at once, and what was needed for it can be given back."""
+CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+"""The first of a PEM file: the kit's own."""
 LIVE_SETTINGS = ("name", "place", "level", "probe.period_s")
 """What a running agent takes into force; the rest comes with its next start."""
 
@@ -124,12 +129,20 @@ class App:
             self.progress,
             {
                 "spool": lambda: spool.alive,
-                "dispatcher": lambda: self.inbox.busy and spool.busy_since_s is not None,
+                "dispatcher": lambda: (
+                    self.inbox.busy and (spool.busy_since_s is not None or self.notices.writing)
+                ),
             },
             lambda: self.mark.renew(self.stamp),
         )
         self.keyring = Keyring(Path(settings.state_dir) / "keys.json", settings.fleet_keys)
         self.keyring.load()
+        self.conferences = Conferences(
+            Path(settings.state_dir) / "conferences.json",
+            lambda: self.settings.all_groups,
+            self.keyring.revoked,
+        )
+        self.conferences.load()
         self._resumed = False
         self._identity: str | None = None
         self._passing: set[asyncio.Task[None]] = set()
@@ -178,9 +191,8 @@ class App:
             self.usb.rebind,
             lambda device: self.monitor.looks[device].identity if device in self.monitor.looks else {},
             self.outbox.tell,
-            self._conference_on,
+            self._frozen,
         )
-        limits = msgspec.structs.replace(DEFAULTS, button_stuck_s=settings.panel.stuck_s)
         self.monitor = Monitor(
             settings,
             clock,
@@ -188,7 +200,7 @@ class App:
             self.workers.ask,
             host=self.machine.probe,
             line=self._line,
-            limits=limits,
+            limits=self._limits,
             baseline=lambda: self.room.baseline_now,
             progress=lambda: self.progress.advance("monitor"),
             judged=self.window.add,
@@ -203,7 +215,7 @@ class App:
             clock,
             lambda: self.room.baseline_now,
             expected,
-            limits,
+            self._limits,
         )
         self.indicator = Indicator(
             self.workers.ask,
@@ -216,12 +228,24 @@ class App:
         self.room = Room(
             settings, self.stamp, clock, spool, self.book, self.broker, self.outbox, self.monitor,
             self.runner, self.indicator, self.workers.ask, self.line.now, self._spawn,
+            conference=lambda: self.conferences.summary(self.clock.wall()),
         )  # fmt: skip
         self.births = Heartbeat("birth", self.broker, clock, self._birth)
         self.heartbeat = Heartbeat("health", self.broker, clock, self._health, settings.probe.health_s)
         self.control = Control(Path(settings.runtime_dir) / "control.sock", self.room)
-        self.dispatcher = Dispatcher(self._context(ring), verifier(settings, self._signed))
-        self.inbox = Inbox(self.dispatcher.receive, clock, lambda: self.progress.advance("dispatcher"))
+        believed = verifier(settings, self._signed)
+        self.dispatcher = Dispatcher(self._context(ring), believed)
+        self.notices = Notices(
+            self.keyring,
+            self.conferences,
+            believed,
+            clock,
+            self.outbox.tell,
+            now=self._true_now_s,
+            again=lambda: self._spawn(self.broker.ask_again(), "conferences once more"),
+            changed=self.room.changed,
+        )
+        self.inbox = Inbox(self._receive, clock, lambda: self.progress.advance("dispatcher"))
         self.book.listen(self._looked)
         self.outbox.listeners.append(self.room.changed)
 
@@ -302,6 +326,7 @@ class App:
         self.outbox.tell(signs.STOPPING, data={"ordered": ordered})
         self.mark.write(signs.now(self.stamp, stopping=True))
         await self.dispatcher.aclose()
+        await self.notices.aclose()
         await self.outbox.settle(STOP_S)
         await self.broker.goodbye()
 
@@ -334,6 +359,10 @@ class App:
             documents.append(("selftest", encode(last)))
         return documents
 
+    async def _receive(self, topic: str, payload: bytes, retained: bool) -> None:
+        if not await self.notices.receive(topic, payload):
+            await self.dispatcher.receive(topic, payload, retained)
+
     async def _serve(self, connection: Connection) -> None:
         if not self._resumed:
             try:
@@ -357,13 +386,17 @@ class App:
         """With which certificate we are connected, where it is another than before."""
         path = self.settings.tls.cert_file
         try:
-            found = None if path is None else digest(await asyncio.to_thread(Path(path).read_bytes))
+            text = b"" if path is None else await asyncio.to_thread(Path(path).read_bytes)
         except OSError as error:
             log.warning("%s: %s", path, error)
             return
-        if found != self._identity:
-            self._identity = found
-            self.audit.note(IDENTITY, {"certificate_file_sha256": found})
+        found = CERTIFICATE.search(
+            text
+        )  # the key may be in the same file, and is none of the audit's business
+        identity = None if found is None else digest(found[0])
+        if identity != self._identity:
+            self._identity = identity
+            self.audit.note(IDENTITY, {"certificate_sha256": identity})
 
     def _told(self, event: str, data: Mapping[str, Any]) -> None:
         """What a device's process tells unasked: the button, or that it is new."""
@@ -397,7 +430,7 @@ class App:
         return Signed(
             self.keyring,
             self.settings.point,
-            now=lambda: self.clock.wall() if self.stamp.synced else None,
+            now=self._true_now_s,
             accepted=lambda: self.room.baseline_now is not None,
         )
 
@@ -406,8 +439,20 @@ class App:
         screen = self.book.parts["display"].readings
         return screen.get("power") == "on" and screen.get("active_input") is True
 
+    # By the clock as it stands: a wrong one freezes what can be forced, or not what somebody has signed for.
+
     def _conference_on(self) -> bool:
-        return False  # conferences are signed documents: they come with signatures
+        return self.conferences.on(self.clock.wall()) is not None
+
+    def _frozen(self) -> bool:
+        return self.conferences.frozen(self.clock.wall())
+
+    def _limits(self) -> Thresholds:
+        usual = msgspec.structs.replace(DEFAULTS, button_stuck_s=self.settings.panel.stuck_s)
+        return self.conferences.limits(self.clock.wall(), usual)
+
+    def _true_now_s(self) -> float | None:
+        return self.clock.wall() if self.stamp.synced else None
 
     async def _tell_absence(self) -> None:
         """Since the session before: what it was of, and since when, as far as anything was kept."""
@@ -451,7 +496,7 @@ class App:
             picture_told=self.indicator.picture,
             journal_lines=lambda unit, count: logs.journal_lines(ring, unit, count),
             nonce_valid=self.broker.nonces.valid,
-            conference_on=self._conference_on,
+            conference_on=self._frozen,
             remote=self.remote,
             adopt=self._adopt,
             rehearse=None if self.stamping is None else self.line.rehearse,

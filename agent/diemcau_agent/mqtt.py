@@ -154,7 +154,7 @@ class Connection:
         def connect() -> None:
             opened: list[socket.socket] = []
             if address.scheme != "mqtt":
-                context = _noting(tls.context(), opened)
+                context = noting(tls.context(), opened)
                 client.tls_set_context(context)  # pyright: ignore[reportUnknownMemberType]
             try:
                 client.connect(
@@ -357,7 +357,7 @@ class Connection:
         self._end(self._closed_for or "closed")
 
 
-def _noting(context: ssl.SSLContext, opened: list[socket.socket]) -> ssl.SSLContext:
+def noting(context: ssl.SSLContext, opened: list[socket.socket]) -> ssl.SSLContext:
     """``context``, which adds every socket that it makes to ``opened``."""
 
     class Noted(ssl.SSLSocket):

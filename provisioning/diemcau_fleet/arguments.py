@@ -21,3 +21,15 @@ def number(least: int, most: int) -> Callable[[str], int]:
         return int(text)
 
     return whole
+
+
+def broker_address(text: str) -> object:
+    from diemcau_agent.address import Address
+
+    try:
+        address = Address.parse(text)
+    except (KeyError, ValueError):
+        address = None
+    if address is None or not address.host:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected mqtt://, mqtts:// or wss:// and a host")
+    return address

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from diemcau_agent.audit.chain import Head, read, verify
+from diemcau_agent.audit.chain import Head, digest, read, verify
 from diemcau_agent.audit.file import paths
 from diemcau_agent.indicator import PICTURE
 from diemcau_agent.text import translate
@@ -56,8 +56,9 @@ async def test_a_picture_is_told_while_it_is_taken_and_is_on_record_that_the_cen
     seen: set[tuple[bool, str]] = set()
     identity = tmp_path / "state/identity"
     identity.mkdir(parents=True)
-    for name in ("ca", "cert", "key"):
-        (identity / f"{name}.pem").write_text(f"{name}\n")
+    certificate = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----"
+    (identity / "ca.pem").write_text("")
+    (identity / "identity.pem").write_text(f"a key, of which nothing is told\n{certificate}\n")
     enrolment = {"url": "https://est.example:8443"}
     async with living(tmp_path, mosquitto.url, **OPEN_ROOM, enrolment=enrolment) as room:
         await online(observer, room)
@@ -82,7 +83,9 @@ async def test_a_picture_is_told_while_it_is_taken_and_is_on_record_that_the_cen
     picture = next(entry for entry in entries if entry.kind == "snapshot")
     assert picture.data["sha256"] == reply["result"]["snapshot"]["sha256"]
     started = next(h for h in observer.heard("event", point) if h.document["kind"] == "agent_started")
-    assert {entry.kind for entry in entries[:3]} >= {"agent_started", "identity"}
+    assert entries[0].kind == "agent_started"
+    (connected,) = (entry.data for entry in entries if entry.kind == "identity")
+    assert connected == {"certificate_sha256": digest(certificate.encode())}
     for event in (started, told):
         head = Head(**event.document["data"]["audit"])
         assert verify([(name, text.splitlines(keepends=True)) for name, text in files], head).whole

@@ -6,7 +6,7 @@ import base64
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import fleet
@@ -58,6 +58,7 @@ def test_a_request_that_somebody_else_signed_is_refused() -> None:
         read(base64.b64encode(der))
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=600))
 @example(GOOD)
 def test_any_bytes_are_read_or_refused(body: bytes) -> None:
@@ -68,6 +69,7 @@ def test_any_bytes_are_read_or_refused(body: bytes) -> None:
             pass
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_a_request_with_a_bit_turned_is_never_taken_for_another_kits(data: st.DataObject) -> None:
     der = bytearray(base64.b64decode(b"".join(GOOD.split())))
