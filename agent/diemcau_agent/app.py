@@ -392,7 +392,7 @@ class App:
             return
         found = CERTIFICATE.search(
             text
-        )  # the key may be in the same file, and is none of the audit's business
+        )  # the key is in the same file: nothing of it
         identity = None if found is None else digest(found[0])
         if identity != self._identity:
             self._identity = identity
