@@ -48,7 +48,7 @@ from .notify import Notifier
 from .outage import Outages, absence, ordered_restarts
 from .outbox import Heartbeat, Outbox
 from .processes import device_workers
-from .reboot import ordered_reboot
+from .reboot.client import SOCKET, RebootClient
 from .room import Room
 from .selftest.runner import Runner
 from .signs import AliveMark
@@ -155,6 +155,7 @@ class App:
         self.switches = Switches(self.audit.note)
         self.outbox = Outbox(spool, self.stamp, clock, self.window, self._conference_on, self.audit)
         self.workers = Workers(device_workers(settings, clock, self._told))
+        self.reboots = self._reboots()
         self.broker = Broker(
             settings,
             self.stamp,
@@ -163,6 +164,7 @@ class App:
             serve=self._serve,
             received=lambda connection, message: self.inbox.put(connection, message),
             changed=self._connection_changed,
+            reboot_nonce=lambda: None if self.reboots is None else self.reboots.nonce,
         )
         self.machine = Machine(settings, clock, self.workers)
         reflector = settings.line.reflector
@@ -245,6 +247,9 @@ class App:
             again=lambda: self._spawn(self.broker.ask_again(), "conferences once more"),
             changed=self.room.changed,
         )
+        if self.reboots is not None:
+            self.reboots.offer_keys(self.keyring.text)
+            self.notices.listeners.append(self.reboots.offer_keys)
         self.inbox = Inbox(self._receive, clock, lambda: self.progress.advance("dispatcher"))
         self.book.listen(self._looked)
         self.outbox.listeners.append(self.room.changed)
@@ -272,6 +277,8 @@ class App:
 
     async def _tasks(self) -> int:
         async with asyncio.TaskGroup() as group:
+            if self.reboots is not None:
+                self._spawn(self.reboots.run(), "reboots")
             tasks = [
                 group.create_task(work, name=name)
                 for name, work in (
@@ -390,9 +397,7 @@ class App:
         except OSError as error:
             log.warning("%s: %s", path, error)
             return
-        found = CERTIFICATE.search(
-            text
-        )  # the key is in the same file: nothing of it
+        found = CERTIFICATE.search(text)  # the key is in the same file: nothing of it
         identity = None if found is None else digest(found[0])
         if identity != self._identity:
             self._identity = identity
@@ -439,8 +444,20 @@ class App:
         screen = self.book.parts["display"].readings
         return screen.get("power") == "on" and screen.get("active_input") is True
 
-    # By the clock as it stands: a wrong one freezes what can be forced, or not what somebody has signed for.
+    def _reboots(self) -> RebootClient | None:
+        """None in a simulated room that nobody can start again."""
+        place = os.environ.get("DIEMCAU_REBOOT") if self.settings.simulated else str(SOCKET)
+        if place is None or self.settings.commands == "off":
+            return None
+        return RebootClient(Path(place), self.clock, self._nonces_changed)
 
+    def _nonces_changed(self) -> None:
+        self._spawn(self._say_status(), "status")
+
+    async def _say_status(self) -> None:
+        await self.broker.say_status()
+
+    # By the clock as it stands: a wrong one freezes what can be forced, or not what somebody has signed for.
     def _conference_on(self) -> bool:
         return self.conferences.on(self.clock.wall()) is not None
 
@@ -474,7 +491,6 @@ class App:
         memory.give_back()
 
     def _context(self, ring: logs.Ring) -> Context:
-        reboot = os.environ.get("DIEMCAU_REBOOT") if self.settings.simulated else None
         return Context(
             settings=lambda: self.settings,
             clock=self.clock,
@@ -500,7 +516,7 @@ class App:
             remote=self.remote,
             adopt=self._adopt,
             rehearse=None if self.stamping is None else self.line.rehearse,
-            restart_host=None if reboot is None else ordered_reboot(Path(reboot)),
+            restart_host=None if self.reboots is None else self.reboots.restart,
         )
 
     async def _selftest(self, scope: Scope, trigger: Trigger, progress: Any) -> Selftest:

@@ -93,6 +93,12 @@ def parser() -> argparse.ArgumentParser:
     probe.add_argument("--language", choices=("vi", "en"), help="default: LANG's")
 
     add_audit(commands)
+    reboot = commands.add_parser(
+        "reboot-helper", help="restart the machine for whom it may (by systemd only)"
+    )
+    reboot.add_argument("--config", type=Path, required=True, metavar="FILE", help="the settings, root's own")
+    reboot.add_argument("--user", default="diemcau", metavar="NAME", help="the agent's; default: diemcau")
+
     enrol = commands.add_parser("enrol", help="get or renew this kit's certificate (EST, RFC 7030)")
     enrol.add_argument("--config", type=Path, required=True, metavar="FILE", help="the settings, TOML")
     enrol.add_argument("--renew", action="store_true", help="now; default: at two thirds of its life")
@@ -203,6 +209,17 @@ def _check_config(arguments: argparse.Namespace) -> int:
     return OK
 
 
+def _reboot_helper(arguments: argparse.Namespace) -> int:
+    from .reboot import serve
+
+    folders = {name: os.environ.get(name) for name in ("STATE_DIRECTORY", "RUNTIME_DIRECTORY")}
+    state, runtime = folders.values()
+    if not state or not runtime:
+        print(f"got {folders}, expected both: see diemcau-reboot.service", file=sys.stderr)
+        return USAGE
+    return serve.main(arguments.config, Path(state), Path(runtime), arguments.user)
+
+
 def _schema(arguments: argparse.Namespace) -> int:
     from . import schema
 
@@ -304,4 +321,5 @@ _COMMANDS = {
     "enrol": _enrol,
     "check-config": _check_config,
     "schema": _schema,
+    "reboot-helper": _reboot_helper,
 }
