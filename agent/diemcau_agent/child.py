@@ -34,6 +34,8 @@ class Child:
         self._reader = reader
         self._writer = writer
         self._listener = listener
+        self.confined = False
+        """Whether it has shut itself in; it says so as it greets."""
         self._next_id = 0
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -118,6 +120,8 @@ class Child:
 
     def _take(self, message: dict[str, Any]) -> None:
         if "ready" in message and not self._ready.done():
+            ready = cast("Mapping[str, Any]", message["ready"] or {})
+            self.confined = bool(ready.get("landlock"))
             self._ready.set_result(None)
         elif "event" in message:
             self._listener(str(message["event"]), cast("Mapping[str, Any]", message.get("data") or {}))

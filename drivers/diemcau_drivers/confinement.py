@@ -1,0 +1,123 @@
+"""What each device's process may reach, and how it shuts itself in. Standard library only.
+
+A camera's library with a hole in it must not read the kit's key or open the microphone. So each process
+names, before it imports any library, what its own kind needs (docs/confinement.md has the table); the
+kernel refuses it all else from then on. Where the kernel has no Landlock the process goes on unconfined,
+and health says so. A kernel that has it and refuses is a fault: the process ends.
+
+Rules hold for inodes, not names: a camera that was pulled out and comes back is another file. A process
+that finds one of its kind that was not there when it shut itself in is :meth:`~Confinement.outgrown`; it
+leaves, and the next one finds it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from . import landlock
+from .landlock import DEVICE, KEEP, READ, RUN, WRITE, Access
+
+Rule = tuple[Path, Access]
+
+PROGRAMS = ("usr", "bin", "sbin", "lib", "lib32", "lib64")
+"""Libraries, and what is run: cec-ctl, ddcutil, pactl, amixer, libcamera's IPA proxies."""
+SYSTEM = (
+    "sys",  # which devices there are
+    "proc",  # sound cards, locks, memory; what is another process's own the kernel keeps (ptrace)
+    "run/udev",  # libcamera's and linuxpy's list of devices
+    *(f"etc/{name}" for name in ("ld.so.cache", "ld.so.preload", "ld.so.conf", "ld.so.conf.d")),
+    *(f"etc/{name}" for name in ("localtime", "machine-id", "nsswitch.conf", "passwd", "group")),
+    *(f"etc/{name}" for name in ("alsa", "asound.conf", "pulse", "pipewire", "libcamera", "fonts", "udev")),
+)
+DEVICES: dict[str, tuple[str, ...]] = {
+    "camera": ("video*", "media*", "v4l-subdev*", "dma_heap/*", "udmabuf", "dri/renderD*"),
+    "audio": ("snd/*",),
+    "display": ("cec*", "fb*", "dri/card*", "i2c-*"),
+    "panel": ("gpiochip*",),
+}
+"""Below /dev, of which kind which; presence and host open none."""
+HARMLESS = ("null", "zero", "full", "random", "urandom")
+
+
+class Confinement:
+    """``abi``: of the Landlock in force, 0 = none."""
+
+    def __init__(self, abi: int, process: str, options: Mapping[str, Any], root: Path) -> None:
+        self.abi = abi
+        self._own = (process, options, root)
+        # The kernel keeps the inodes that its rules name, so no other file comes to have their numbers.
+        self._reached = _inodes(_own(*self._own))
+
+    def outgrown(self) -> bool:
+        """Whether there is now something of this process's kind that it cannot reach."""
+        return self.abi > 0 and not _inodes(_own(*self._own)) <= self._reached
+
+
+def confine(process: str, options: Mapping[str, Any], root: Path = Path("/")) -> Confinement:
+    """Shut this process in, for good. ``options``: its own, as the daemon sent them. ``root``: where /dev, /sys and
+    the rest are. Raises LandlockError, OSError where its own directory cannot be made.
+    """
+    kept = options.get("runtime_dir")
+    if kept is not None:
+        Path(kept).mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.environ["TMPDIR"] = str(kept)  # what a library writes for the moment has no other place either
+    version = landlock.abi()
+    confinement = Confinement(version, process, options, root)
+    if version:
+        landlock.seal((*_everyone(root), *_own(process, options, root)), version)
+    return confinement
+
+
+def _everyone(root: Path) -> Iterator[Rule]:
+    yield from ((root / name, RUN) for name in PROGRAMS)
+    yield from ((root / name, READ) for name in SYSTEM)
+    yield from ((Path(place), READ) for place in _python())
+    yield root / "dev", Access.READ_DIR
+    yield from ((root / "dev" / name, Access.READ_FILE | Access.WRITE_FILE) for name in HARMLESS)
+
+
+def _python() -> set[str]:
+    """Where this Python and its packages are. The working directory, which ``python -m`` puts first unless it was
+    started with -P, is no place of packages: of a unit it is "/".
+    """
+    path = sys.path if sys.flags.safe_path else sys.path[1:]
+    return {*path, sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix} - {"", "/"}
+
+
+def _own(process: str, options: Mapping[str, Any], root: Path) -> Iterator[Rule]:
+    """What this kind needs beyond what all need, as it is now."""
+    dev = root / "dev"
+    # ``devices``: of a backend that is not one of ours and drives something else ("ttyUSB*").
+    patterns = (*DEVICES.get(process, ()), *str(options.get("devices", "")).split())
+    yield from ((node, DEVICE) for pattern in patterns for node in dev.glob(pattern))
+    if process == "audio":
+        yield from ((place, READ) for place in _sound())
+    if process == "display":
+        yield Path(str(options.get("cec_device", dev / "cec0"))), DEVICE
+        yield from ((node, READ | WRITE) for node in (root / "sys/class/backlight").glob("*/brightness"))
+    if options.get("runtime_dir") is not None:
+        yield Path(options["runtime_dir"]), KEEP
+
+
+def _sound() -> Iterator[Path]:
+    """The sound server's directory and what its client library and ALSA's read of a user. Its socket needs no rule."""
+    home = Path(os.environ.get("HOME", "/nonexistent"))
+    yield from (home / name for name in (".asoundrc", ".config/pulse"))
+    yield from (Path(place) for place in os.environ.get("ALSA_CONFIG_PATH", "").split(":") if place)
+    yield from (Path(os.environ[name]) for name in ("PULSE_RUNTIME_PATH",) if name in os.environ)
+    yield Path(os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")) / "pulse"
+
+
+def _inodes(rules: Iterator[Rule]) -> set[tuple[int, int]]:
+    found: set[tuple[int, int]] = set()
+    for path, _ in rules:
+        try:
+            status = path.stat()
+        except OSError:
+            continue  # not there
+        found.add((status.st_dev, status.st_ino))
+    return found
