@@ -65,7 +65,7 @@ class HealthBook:
         return {part: judged(health, self._confinement(part)) for part, health in self.parts.items()}
 
     def _confinement(self, part: str) -> dict[str, Reading]:
-        """Readings that no look brings: of a device whether its process is confined, of the host how many are."""
+        """Readings that no look brings: whether a device's process is confined; of the host, how many are."""
         if part == "host":
             return {"processes": len(self.confined), "processes_confined": sum(self.confined.values())}
         confined = self.confined.get(PROCESS_OF.get(part, ""))

@@ -1,10 +1,10 @@
 """A device's own process: ``python -m diemcau_drivers camera``.
 
 The first line on standard input is its configuration, ``{"backend": name, "options": {...}}``.
-It shuts itself in (:mod:`.confinement`), imports what it needs, and answers one request at a time until standard
-input ends. When it has not been asked for anything for ``options["idle_s"]`` seconds (0 = never) it leaves, to give
-its memory back; and when it is asked after a device was plugged in that it cannot reach. Exit code 2: it was not
-spoken to as it should be. 3: it could not be shut in.
+It shuts itself in (:mod:`.confinement`), imports what it needs, and answers one request at a time until
+standard input ends. It leaves when it has not been asked for anything for ``options["idle_s"]`` seconds
+(0 = never), to give its memory back, and when it is asked after a device was plugged in that it cannot
+reach. Exit code 2: it was not spoken to as it should be; 3: it could not be shut in.
 """
 
 from __future__ import annotations

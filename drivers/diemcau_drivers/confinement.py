@@ -58,8 +58,8 @@ class Confinement:
 
 
 def confine(process: str, options: Mapping[str, Any], root: Path = Path("/")) -> Confinement:
-    """Shut this process in, for good. ``options``: its own, as the daemon sent them. ``root``: where /dev, /sys and
-    the rest are. Raises LandlockError, OSError where its own directory cannot be made.
+    """Shut this process in, for good. ``options``: its own, as the daemon sent them. ``root``: where /dev,
+    /sys and the rest are. Raises LandlockError, OSError where its own directory cannot be made.
     """
     kept = options.get("runtime_dir")
     if kept is not None:
@@ -81,8 +81,8 @@ def _everyone(root: Path) -> Iterator[Rule]:
 
 
 def _python() -> set[str]:
-    """Where this Python and its packages are. The working directory, which ``python -m`` puts first unless it was
-    started with -P, is no place of packages: of a unit it is "/".
+    """Where this Python and its packages are. The working directory, which ``python -m`` puts first unless
+    it was started with -P, is no place of packages: of a unit it is "/".
     """
     path = sys.path if sys.flags.safe_path else sys.path[1:]
     return {*path, sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix} - {"", "/"}
@@ -104,12 +104,13 @@ def _own(process: str, options: Mapping[str, Any], root: Path) -> Iterator[Rule]
 
 
 def _sound() -> Iterator[Path]:
-    """The sound server's directory and what its client library and ALSA's read of a user. Its socket needs no rule."""
-    home = Path(os.environ.get("HOME", "/nonexistent"))
-    yield from (home / name for name in (".asoundrc", ".config/pulse"))
-    yield from (Path(place) for place in os.environ.get("ALSA_CONFIG_PATH", "").split(":") if place)
-    yield from (Path(os.environ[name]) for name in ("PULSE_RUNTIME_PATH",) if name in os.environ)
-    yield Path(os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")) / "pulse"
+    """What ALSA's and the sound server's client library read of a user; the server's socket needs no rule."""
+    env = os.environ
+    if "HOME" in env:
+        yield from (Path(env["HOME"]) / name for name in (".asoundrc", ".config/pulse"))
+    yield from (Path(place) for place in env.get("ALSA_CONFIG_PATH", "").split(":") if place)
+    runtime = Path(env.get("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}"))
+    yield Path(env.get("PULSE_RUNTIME_PATH", runtime / "pulse"))
 
 
 def _inodes(rules: Iterator[Rule]) -> set[tuple[int, int]]:
