@@ -6,8 +6,8 @@ kernel refuses it all else from then on. Where the kernel has no Landlock the pr
 and health says so. A kernel that has it and refuses is a fault: the process ends.
 
 Rules hold for inodes, not names: a camera that was pulled out and comes back is another file. A process
-that finds one of its kind that was not there when it shut itself in is :meth:`~Confinement.outgrown`; it
-leaves, and the next one finds it.
+whose rules name something that was not there when it shut itself in has outgrown its confinement; it leaves,
+and the next one reaches it.
 """
 
 from __future__ import annotations
@@ -44,32 +44,39 @@ HARMLESS = ("null", "zero", "full", "random", "urandom")
 
 
 class Confinement:
-    """``abi``: of the Landlock in force, 0 = none."""
+    """``abi``: of the Landlock in force, 0 = none. ``root``: where /dev, /sys and the rest are."""
 
     def __init__(self, abi: int, process: str, options: Mapping[str, Any], root: Path) -> None:
         self.abi = abi
-        self._own = (process, options, root)
+        self._named = (process, options, root)
         # The kernel keeps the inodes that its rules name, so no other file comes to have their numbers.
-        self._reached = _inodes(_own(*self._own))
+        self._reached = _inodes(rules(*self._named))
 
     def outgrown(self) -> bool:
-        """Whether there is now something of this process's kind that it cannot reach."""
-        return self.abi > 0 and not _inodes(_own(*self._own)) <= self._reached
+        """Whether a place that its rules name is now one that it cannot reach: a device that was plugged in,
+        a file of the system that an upgrade has replaced."""
+        return self.abi > 0 and not _inodes(rules(*self._named)) <= self._reached
 
 
 def confine(process: str, options: Mapping[str, Any], root: Path = Path("/")) -> Confinement:
-    """Shut this process in, for good. ``options``: its own, as the daemon sent them. ``root``: where /dev,
-    /sys and the rest are. Raises LandlockError, OSError where its own directory cannot be made.
+    """Shut this process in, for good. ``options``: its own, as the daemon sent them.
+
+    Raises LandlockError, OSError where its own directory cannot be made.
     """
     kept = options.get("runtime_dir")
     if kept is not None:
         Path(kept).mkdir(mode=0o700, parents=True, exist_ok=True)
         os.environ["TMPDIR"] = str(kept)  # what a library writes for the moment has no other place either
-    version = landlock.abi()
-    confinement = Confinement(version, process, options, root)
-    if version:
-        landlock.seal((*_everyone(root), *_own(process, options, root)), version)
+    confinement = Confinement(landlock.abi(), process, options, root)
+    if confinement.abi:
+        landlock.seal(rules(process, options, root), confinement.abi)
     return confinement
+
+
+def rules(process: str, options: Mapping[str, Any], root: Path) -> Iterator[Rule]:
+    """What a process of this kind may reach, as it is now."""
+    yield from _everyone(root)
+    yield from _own(process, options, root)
 
 
 def _everyone(root: Path) -> Iterator[Rule]:
@@ -89,7 +96,7 @@ def _python() -> set[str]:
 
 
 def _own(process: str, options: Mapping[str, Any], root: Path) -> Iterator[Rule]:
-    """What this kind needs beyond what all need, as it is now."""
+    """What this kind needs beyond what all need."""
     dev = root / "dev"
     # ``devices``: of a backend that is not one of ours and drives something else ("ttyUSB*").
     patterns = (*DEVICES.get(process, ()), *str(options.get("devices", "")).split())

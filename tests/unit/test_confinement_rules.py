@@ -75,6 +75,18 @@ def test_the_first_of_a_kind_in_a_directory_that_was_not_there_is_seen(root: Pat
     assert sealed.outgrown()
 
 
+def test_a_file_of_the_system_that_an_upgrade_replaced_is_seen(root: Path) -> None:
+    """ld.so.cache is a new file after each ldconfig: a library that is loaded later would not be found."""
+    (root / "etc").mkdir()
+    cache = root / "etc/ld.so.cache"
+    cache.touch()
+    sealed = Confinement(7, "panel", {}, root)
+    assert not sealed.outgrown()
+    (root / "etc/ld.so.cache~").touch()
+    (root / "etc/ld.so.cache~").replace(cache)
+    assert sealed.outgrown()
+
+
 def test_nothing_outgrows_a_process_that_is_not_confined(root: Path) -> None:
     free = Confinement(0, "camera", {}, root)
     (root / "dev/video1").touch()
