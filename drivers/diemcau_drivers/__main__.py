@@ -88,7 +88,7 @@ def main() -> int:
         return 0
     try:
         confinement = confine(process, cast("Mapping[str, Any]", setup.get("options", {})))
-    except (LandlockError, OSError) as error:
+    except (LandlockError, OSError, ValueError, NotImplementedError) as error:
         # A kernel that could and does not is no kernel without: something is badly wrong.
         print(f"diemcau_drivers {process}: cannot be shut in: {error}", file=sys.stderr)
         return 3

@@ -52,10 +52,10 @@ sys.exit(main())
 """A device's process on a kernel that does not know one of the calls."""
 
 
-def worker(call: str) -> subprocess.CompletedProcess[str]:
+def worker(call: str, **options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", WORKER.format(call=call), "presence"],
-        input=json.dumps({"backend": "sysfs", "options": {}}) + "\n",
+        input=json.dumps({"backend": "sysfs", "options": options}) + "\n",
         capture_output=True,
         text=True,
         check=False,
@@ -117,4 +117,14 @@ def test_a_kernel_that_has_landlock_and_refuses_ends_the_process_before_it_impor
     done = worker(call)
     assert (done.returncode, done.stdout) == (3, "")
     assert "presence: cannot be shut in: Landlock (ABI" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "options", [{"devices": "/etc/*"}, {"runtime_dir": "/proc/version/own"}], ids=["devices", "runtime_dir"]
+)
+def test_options_with_which_it_cannot_be_shut_in_are_told(options: dict[str, str]) -> None:
+    done = worker("UNKNOWN", **options)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "presence: cannot be shut in: " in done.stderr
     assert "Traceback" not in done.stderr
