@@ -28,7 +28,6 @@ import socket, sys
 client = socket.socket(socket.AF_UNIX)
 try:
     client.connect(sys.argv[1])
-    client.sendall(b'{"do": "status"}\\n')
     print(client.makefile().readline())
 except OSError as error:
     print(type(error).__name__)
