@@ -23,6 +23,7 @@ from .commands.inbox import Inbox
 from .commands.journal import Journal
 from .commands.remote import RemoteSettings, merge, value_of
 from .commands.signature import Signed, verifier
+from .conference import Conferences
 from .config import ConfigError, Settings
 from .control import Control, Refused, SocketTaken
 from .database import DatabaseError
@@ -38,18 +39,19 @@ from .machine import Machine
 from .model import Scope, Selftest, Trigger, encode
 from .monitor import Monitor
 from .mqtt import Connection
+from .notices import Notices
 from .notify import Notifier
 from .outage import Outages, absence, ordered_restarts
 from .outbox import Heartbeat, Outbox
 from .processes import device_workers
-from .reboot import ordered_reboot
+from .reboot.client import SOCKET, RebootClient
 from .room import Room
 from .selftest.runner import Runner
 from .signs import AliveMark
 from .spool import Spool
 from .stamp import Stamp
 from .telemetry import Window
-from .thresholds import DEFAULTS
+from .thresholds import DEFAULTS, Thresholds
 from .usb import Usb
 from .worker import Busy, Workers
 
@@ -121,12 +123,20 @@ class App:
             self.progress,
             {
                 "spool": lambda: spool.alive,
-                "dispatcher": lambda: self.inbox.busy and spool.busy_since_s is not None,
+                "dispatcher": lambda: (
+                    self.inbox.busy and (spool.busy_since_s is not None or self.notices.writing)
+                ),
             },
             lambda: self.mark.renew(self.stamp),
         )
         self.keyring = Keyring(Path(settings.state_dir) / "keys.json", settings.fleet_keys)
         self.keyring.load()
+        self.conferences = Conferences(
+            Path(settings.state_dir) / "conferences.json",
+            lambda: self.settings.all_groups,
+            self.keyring.revoked,
+        )
+        self.conferences.load()
         self._resumed = False
         self._passing: set[asyncio.Task[None]] = set()
         self._stop: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -136,6 +146,7 @@ class App:
         self.window = Window()
         self.outbox = Outbox(spool, self.stamp, clock, self.window, self._conference_on)
         self.workers = Workers(device_workers(settings, clock, self._told))
+        self.reboots = self._reboots()
         self.broker = Broker(
             settings,
             self.stamp,
@@ -144,6 +155,7 @@ class App:
             serve=self._serve,
             received=lambda connection, message: self.inbox.put(connection, message),
             changed=self._connection_changed,
+            reboot_nonce=lambda: None if self.reboots is None else self.reboots.nonce,
         )
         self.machine = Machine(settings, clock, self.workers)
         reflector = settings.line.reflector
@@ -172,9 +184,8 @@ class App:
             self.usb.rebind,
             lambda device: self.monitor.looks[device].identity if device in self.monitor.looks else {},
             self.outbox.tell,
-            self._conference_on,
+            self._frozen,
         )
-        limits = msgspec.structs.replace(DEFAULTS, button_stuck_s=settings.panel.stuck_s)
         self.monitor = Monitor(
             settings,
             clock,
@@ -182,7 +193,7 @@ class App:
             self.workers.ask,
             host=self.machine.probe,
             line=self._line,
-            limits=limits,
+            limits=self._limits,
             baseline=lambda: self.room.baseline_now,
             progress=lambda: self.progress.advance("monitor"),
             judged=self.window.add,
@@ -197,7 +208,7 @@ class App:
             clock,
             lambda: self.room.baseline_now,
             expected,
-            limits,
+            self._limits,
         )
         self.indicator = Indicator(
             self.workers.ask,
@@ -209,12 +220,27 @@ class App:
         self.room = Room(
             settings, self.stamp, clock, spool, self.book, self.broker, self.outbox, self.monitor,
             self.runner, self.indicator, self.workers.ask, self.line.now, self._spawn,
+            conference=lambda: self.conferences.summary(self.clock.wall()),
         )  # fmt: skip
         self.births = Heartbeat("birth", self.broker, clock, self._birth)
         self.heartbeat = Heartbeat("health", self.broker, clock, self._health, settings.probe.health_s)
         self.control = Control(Path(settings.runtime_dir) / "control.sock", self.room)
-        self.dispatcher = Dispatcher(self._context(ring), verifier(settings, self._signed))
-        self.inbox = Inbox(self.dispatcher.receive, clock, lambda: self.progress.advance("dispatcher"))
+        believed = verifier(settings, self._signed)
+        self.dispatcher = Dispatcher(self._context(ring), believed)
+        self.notices = Notices(
+            self.keyring,
+            self.conferences,
+            believed,
+            clock,
+            self.outbox.tell,
+            now=self._true_now_s,
+            again=lambda: self._spawn(self.broker.ask_again(), "conferences once more"),
+            changed=self.room.changed,
+        )
+        if self.reboots is not None:
+            self.reboots.offer_keys(self.keyring.text)
+            self.notices.listeners.append(self.reboots.offer_keys)
+        self.inbox = Inbox(self._receive, clock, lambda: self.progress.advance("dispatcher"))
         self.book.listen(self._looked)
         self.outbox.listeners.append(self.room.changed)
 
@@ -240,6 +266,8 @@ class App:
 
     async def _tasks(self) -> int:
         async with asyncio.TaskGroup() as group:
+            if self.reboots is not None:
+                self._spawn(self.reboots.run(), "reboots")
             tasks = [
                 group.create_task(work, name=name)
                 for name, work in (
@@ -293,6 +321,7 @@ class App:
         self.outbox.tell(signs.STOPPING, data={"ordered": ordered})
         self.mark.write(signs.now(self.stamp, stopping=True))
         await self.dispatcher.aclose()
+        await self.notices.aclose()
         await self.outbox.settle(STOP_S)
         await self.broker.goodbye()
 
@@ -324,6 +353,10 @@ class App:
             documents.append(("selftest", encode(last)))
         return documents
 
+    async def _receive(self, topic: str, payload: bytes, retained: bool) -> None:
+        if not await self.notices.receive(topic, payload):
+            await self.dispatcher.receive(topic, payload, retained)
+
     async def _serve(self, connection: Connection) -> None:
         if not self._resumed:
             try:
@@ -335,6 +368,7 @@ class App:
 
     def _connection_changed(self) -> None:
         self.indicator.online = self.broker.trouble is None
+        self.indicator.enrolled = self.broker.enrolled
         self.outages.changed(self.broker.trouble)
         self.line.trouble()
         self.indicator.refresh()
@@ -374,12 +408,36 @@ class App:
         return Signed(
             self.keyring,
             self.settings.point,
-            now=lambda: self.clock.wall() if self.stamp.synced else None,
+            now=self._true_now_s,
             accepted=lambda: self.room.baseline_now is not None,
         )
 
+    def _reboots(self) -> RebootClient | None:
+        """None in a simulated room that nobody can start again."""
+        place = os.environ.get("DIEMCAU_REBOOT") if self.settings.simulated else str(SOCKET)
+        if place is None or self.settings.commands == "off":
+            return None
+        return RebootClient(Path(place), self.clock, self._nonces_changed)
+
+    def _nonces_changed(self) -> None:
+        self._spawn(self._say_status(), "status")
+
+    async def _say_status(self) -> None:
+        await self.broker.say_status()
+
+    # By the clock as it stands: a wrong one freezes what can be forced, or not what somebody has signed for.
     def _conference_on(self) -> bool:
-        return False  # conferences are signed documents: they come with signatures
+        return self.conferences.on(self.clock.wall()) is not None
+
+    def _frozen(self) -> bool:
+        return self.conferences.frozen(self.clock.wall())
+
+    def _limits(self) -> Thresholds:
+        usual = msgspec.structs.replace(DEFAULTS, button_stuck_s=self.settings.panel.stuck_s)
+        return self.conferences.limits(self.clock.wall(), usual)
+
+    def _true_now_s(self) -> float | None:
+        return self.clock.wall() if self.stamp.synced else None
 
     async def _tell_absence(self) -> None:
         """Since the session before: what it was of, and since when, as far as anything was kept."""
@@ -401,7 +459,6 @@ class App:
         memory.give_back()
 
     def _context(self, ring: logs.Ring) -> Context:
-        reboot = os.environ.get("DIEMCAU_REBOOT") if self.settings.simulated else None
         return Context(
             settings=lambda: self.settings,
             clock=self.clock,
@@ -420,11 +477,11 @@ class App:
             settle=self.outbox.settle,
             journal_lines=lambda unit, count: logs.journal_lines(ring, unit, count),
             nonce_valid=self.broker.nonces.valid,
-            conference_on=self._conference_on,
+            conference_on=self._frozen,
             remote=self.remote,
             adopt=self._adopt,
             rehearse=None if self.stamping is None else self.line.rehearse,
-            restart_host=None if reboot is None else ordered_reboot(Path(reboot)),
+            restart_host=None if self.reboots is None else self.reboots.restart,
         )
 
     async def _selftest(self, scope: Scope, trigger: Trigger, progress: Any) -> Selftest:

@@ -16,10 +16,10 @@ from .backoff import STABLE_S, Backoff
 from .clock import Clock, wait
 from .config import Settings
 from .model import Status, encode
-from .mqtt import ConnectFailed, Connection, ConnectionLost, Message, Refused, Will
+from .mqtt import ConnectFailed, Connection, ConnectionLost, Message, NotEnrolled, Refused, Will
 from .outage import silent
 from .stamp import Stamp, new_connection
-from .topics import command_filters, point
+from .topics import CONFERENCE_FILTER, NOTICE_FILTERS, command_filters, point
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +81,7 @@ class Broker:
         serve: Callable[[Connection], Awaitable[None]],
         received: Callable[[Connection, Message], None],
         changed: Callable[[], None] = lambda: None,
+        reboot_nonce: Callable[[], str | None] = lambda: None,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._settings = settings
@@ -90,6 +91,7 @@ class Broker:
         self._serve = serve
         self._received = received
         self._changed = changed
+        self._reboot_nonce = reboot_nonce
         self._executor = ThreadPoolExecutor(1, "connect")
         self._uniform = uniform
         self._backoff = Backoff(uniform)
@@ -102,6 +104,8 @@ class Broker:
         self.connection: Connection | None = None
         self.trouble: str | None = "not connected yet"
         """Why there is no connection, None while there is one."""
+        self.enrolled = True
+        """False where the last try found no certificate of ours; each try looks for it again."""
         self._changed_s = clock.monotonic()
         self.url = settings.broker.urls[0]
         """The broker that was tried last."""
@@ -136,12 +140,17 @@ class Broker:
             return False
         return True
 
+    async def ask_again(self) -> None:
+        """For the conferences: a broker sends what is retained at each subscription."""
+        if self.connection is not None:
+            await self._until_lost(self.connection, self.connection.subscribe((CONFERENCE_FILTER,)))
+
     async def say_status(self) -> bool:
         return await self.publish("status", self.online(), retain=True)
 
     def online(self) -> bytes:
-        """``status`` = ``online`` with the newest nonce."""
-        return self._status("online", self.nonces.current)
+        """``status`` = ``online`` with the newest nonces."""
+        return self._status("online", self.nonces.current, self._reboot_nonce())
 
     async def goodbye(self) -> None:
         """Say ``offline`` and DISCONNECT, bounded; :meth:`run` ends with it."""
@@ -175,11 +184,13 @@ class Broker:
                 on_message=self._received,
             )
         except ConnectFailed as error:
+            self.enrolled = not isinstance(error, NotEnrolled)
             self.trouble = str(error) or type(error).__name__
             self._changed()
             wait_s = self._backoff.failed(refused=isinstance(error, Refused))
             log.info("broker %s: %s; again in %.1f s", url, self.trouble, wait_s)
             return wait_s
+        self.enrolled = True
         started = self._clock.monotonic()
         reason = "ended"
         try:
@@ -206,7 +217,7 @@ class Broker:
         self.nonces.renew()
         if self._settings.commands != "off":
             filters = command_filters(self._settings.point, self._settings.all_groups)
-            await self._until_lost(connection, connection.subscribe(filters))
+            await self._until_lost(connection, connection.subscribe((*NOTICE_FILTERS, *filters)))
         await self._until_lost(connection, self._greet(connection))
         if not connection.lost.done():
             self.trouble = None
@@ -268,8 +279,14 @@ class Broker:
                 break
         await connection.close(goodbye=True, reason=MOVED)
 
-    def _status(self, status: Literal["online", "offline", "lost"], nonce: str | None = None) -> bytes:
-        return encode(Status(**self._stamp.fields(Status), status=status, nonce=nonce))
+    def _status(
+        self,
+        status: Literal["online", "offline", "lost"],
+        nonce: str | None = None,
+        reboot_nonce: str | None = None,
+    ) -> bytes:
+        fields = self._stamp.fields(Status)
+        return encode(Status(**fields, status=status, nonce=nonce, reboot_nonce=reboot_nonce))
 
 
 def reachable(host: str, port: int) -> bool:

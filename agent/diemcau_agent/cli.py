@@ -91,6 +91,18 @@ def parser() -> argparse.ArgumentParser:
     probe.add_argument("--json", action="store_true", help="JSON, for programs")
     probe.add_argument("--language", choices=("vi", "en"), help="default: LANG's")
 
+    reboot = commands.add_parser(
+        "reboot-helper", help="restart the machine for whom it may (by systemd only)"
+    )
+    reboot.add_argument("--config", type=Path, required=True, metavar="FILE", help="the settings, root's own")
+    reboot.add_argument("--user", default="diemcau", metavar="NAME", help="the agent's; default: diemcau")
+
+    enrol = commands.add_parser("enrol", help="get or renew this kit's certificate (EST, RFC 7030)")
+    enrol.add_argument("--config", type=Path, required=True, metavar="FILE", help="the settings, TOML")
+    enrol.add_argument("--renew", action="store_true", help="now; default: at two thirds of its life")
+    enrol.add_argument("--json", action="store_true", help="JSON, for programs")
+    enrol.add_argument("--language", choices=("vi", "en"), help="default: the settings'")
+
     check = commands.add_parser("check-config", help="check a settings file, telling every error")
     check.add_argument("file", type=Path, metavar="FILE")
     schema = commands.add_parser(
@@ -173,12 +185,37 @@ def _run(arguments: argparse.Namespace) -> int:
     return app.main(settings)
 
 
+def _enrol(arguments: argparse.Namespace) -> int:
+    settings = _load(arguments.config)
+    if settings is None:
+        return USAGE
+    from .enrolment import command
+
+    return command.enrol(
+        settings,
+        renew=arguments.renew,
+        as_json=arguments.json,
+        language=arguments.language or settings.language,
+    )
+
+
 def _check_config(arguments: argparse.Namespace) -> int:
     settings = _load(arguments.file)
     if settings is None:
         return NOT
     print(f"{arguments.file}: ok, point {settings.point}")
     return OK
+
+
+def _reboot_helper(arguments: argparse.Namespace) -> int:
+    from .reboot import serve
+
+    folders = {name: os.environ.get(name) for name in ("STATE_DIRECTORY", "RUNTIME_DIRECTORY")}
+    state, runtime = folders.values()
+    if not state or not runtime:
+        print(f"got {folders}, expected both: see diemcau-reboot.service", file=sys.stderr)
+        return USAGE
+    return serve.main(arguments.config, Path(state), Path(runtime), arguments.user)
 
 
 def _schema(arguments: argparse.Namespace) -> int:
@@ -266,6 +303,8 @@ _COMMANDS = {
     "baseline": _ask,
     "line": _ask,
     "probe": _probe,
+    "enrol": _enrol,
     "check-config": _check_config,
     "schema": _schema,
+    "reboot-helper": _reboot_helper,
 }

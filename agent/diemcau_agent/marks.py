@@ -56,6 +56,7 @@ ONLINE = Mark("●", "online", "good")
 CONNECTIONS = {
     "online": ONLINE,
     "connecting": Mark("…", "connecting", "fair"),
+    "enrolling": Mark("○", "not enrolled yet", "bad"),
     "offline": Mark("○", "no broker", "bad"),
 }
 AWAY = Mark("○", "the agent does not answer", "bad")
@@ -73,6 +74,10 @@ EVENTS = {
     "selftest": "self-test",
     "command": "command",
     "command_refused": "commands refused",
+    "keys": "list of keys",
+    "keys_refused": "lists of keys refused",
+    "conference": "conference",
+    "conference_refused": "conferences refused",
     "outage": "outage",
     "healing": "self-healing",
     "line_conference": "line in the conference",
@@ -118,6 +123,8 @@ VALUES = {
     "release": "released",
     "done": "done",
     "refused": "refused",
+    "planned": "planned",
+    "cancelled": "cancelled",
     "reopen": "opened anew",
     "respawn": "process restarted",
     "rebind": "driver bound anew (USB)",

@@ -257,8 +257,8 @@ class Conference(msgspec.Struct, frozen=True, kw_only=True):
     iss: PointId
     revision: Annotated[int, msgspec.Meta(ge=1, le=2**53)]
     state: Literal["planned", "cancelled"] = "planned"
-    start: Annotated[int, msgspec.Meta(ge=0, le=2**40)]
-    end: Annotated[int, msgspec.Meta(ge=0, le=2**40)]
+    start: Annotated[int, msgspec.Meta(ge=0, le=2**37)]
+    end: Annotated[int, msgspec.Meta(ge=0, le=2**37)]
     """After ``start``, by 48 h at most."""
     groups: Annotated[tuple[PointId, ...], msgspec.Meta(min_length=1, max_length=1000)]
     """Whose points take part."""

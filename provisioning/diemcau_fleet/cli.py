@@ -7,10 +7,16 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from diemcau_agent.exits import OK
+
+from .arguments import broker_address as _address
+from .arguments import fleet_id as _id
+from .arguments import number as _number
+from .office import ca, est, kits, operators, services
+from .orders import options as orders
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,6 +38,9 @@ def parser() -> argparse.ArgumentParser:
     commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_reflector(commands.add_parser("reflector", help="answer the kits' STAMP packets (RFC 8762)"))
     _add_collect(commands.add_parser("collect", help="store what every point reports, exactly once"))
+    _add_broker(commands.add_parser("broker", help="write the broker's rules from the registry"))
+    for office in (ca, kits, services, operators, est, orders):
+        office.add(commands)
     return whole
 
 
@@ -94,7 +103,9 @@ def _add_collect(collect: argparse.ArgumentParser) -> None:
         metavar="ID",
         help="id of its key and client; default: %(default)s",
     )
-    collect.add_argument(
+    signer = collect.add_mutually_exclusive_group()
+    signer.add_argument("--signing-key", type=Path, metavar="FILE", help="signs what it asks; role collector")
+    signer.add_argument(
         "--unsigned", action="store_true", help="ask with commands that only a simulated kit believes"
     )
     collect.add_argument(
@@ -113,6 +124,12 @@ def _add_collect(collect: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_broker(broker: argparse.ArgumentParser) -> None:
+    from .broker import options
+
+    options.add(broker)
+
+
 def _listen(text: str) -> object:
     """argparse names the option and shows this message, as of those that follow."""
     from .reflector.sockets import Listen, ListenError
@@ -121,35 +138,6 @@ def _listen(text: str) -> object:
         return Listen.parse(text)
     except ListenError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _address(text: str) -> object:
-    from diemcau_agent.address import Address
-
-    try:
-        address = Address.parse(text)
-    except (KeyError, ValueError):
-        address = None
-    if address is None or not address.host:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected mqtt://, mqtts:// or wss:// and a host")
-    return address
-
-
-def _id(text: str) -> str:
-    from diemcau_agent.topics import ID_PATTERN, is_id
-
-    if not is_id(text):
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected {ID_PATTERN}")
-    return text
-
-
-def _number(least: int, most: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
-            raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number from {least} to {most}")
-        return int(text)
-
-    return number
 
 
 def _seconds(text: str) -> float:
@@ -189,6 +177,7 @@ def _collect(arguments: argparse.Namespace) -> int:
             address=arguments.broker,
             tls=Tls(arguments.ca_file, arguments.cert_file, arguments.key_file),
             iss=arguments.iss,
+            signing_key=arguments.signing_key,
             unsigned=arguments.unsigned,
             history=arguments.history,
             stats_s=arguments.stats_s,
@@ -196,7 +185,23 @@ def _collect(arguments: argparse.Namespace) -> int:
     )
 
 
+def _broker(arguments: argparse.Namespace) -> int:
+    from .broker import command
+
+    return command.run(arguments)
+
+
 _COMMANDS = {
+    "broker": _broker,
+    "ca": ca.run,
     "collect": _collect,
+    "command": orders.command,
+    "conference": orders.conference,
+    "keys": operators.keys,
+    "kit": kits.run,
+    "operator": operators.run,
+    "publish": orders.publish,
     "reflector": _reflector,
+    "serve-est": est.run,
+    "service": services.run,
 }
