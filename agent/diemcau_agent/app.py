@@ -406,6 +406,8 @@ class App:
     def _told(self, event: str, data: Mapping[str, Any]) -> None:
         """What a device's process tells unasked: the button, or that it is new."""
         if event in ("spawned", "reopened"):
+            if event == "spawned":
+                self.book.confined[data["process"]] = data["confined"]
             if data["process"] == "panel":
                 self.indicator.forget_light()  # one just opened has its light off
             return
