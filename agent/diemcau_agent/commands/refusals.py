@@ -19,11 +19,13 @@ class Refusals:
         self._counts: Counter[str] = Counter()
         self._closing: asyncio.Task[None] | None = None
 
-    def count(self, code: str) -> None:
-        """The first of a minute begins it."""
+    def count(self, code: str) -> bool:
+        """The first of a minute begins it. Whether it is the first of its code: that one is worth a line of
+        the log, which lies on the card too."""
         self._counts[code] += 1
         if self._closing is None:
             self._closing = asyncio.create_task(self._close_window(), name="count refusals")
+        return self._counts[code] == 1
 
     async def aclose(self) -> None:
         """Tell what was counted so far."""
