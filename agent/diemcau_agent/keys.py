@@ -27,6 +27,8 @@ ALLOWED: dict[Role, frozenset[str] | None] = {
     "collector": frozenset({"ping", "resend"}),
 }
 """The verbs of a role; None: all of them."""
+CONFERENCE = "conference"
+"""No verb: to plan a conference, which is of many points."""
 
 log = logging.getLogger(__name__)
 
@@ -152,6 +154,8 @@ class Keyring:
 
 def permits(key: FleetKey, verb: str, point: str, *, accepted: bool) -> bool:
     """Whether ``key`` may order ``verb`` of ``point``, which has been ``accepted`` or not."""
+    if verb == CONFERENCE:
+        return key.role == "operator" and not key.points
     if key.points and point not in key.points:
         return False
     if key.role == "installer" and accepted:

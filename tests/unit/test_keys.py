@@ -134,6 +134,9 @@ def test_each_role_may_what_it_may() -> None:
         assert not permits(of("installer", "xp-1"), verb, "xp-1", accepted=True)
         assert not permits(of("installer", "xp-1"), verb, "xp-2", accepted=False)
         assert not permits(of("operator", "xp-2"), verb, "xp-1", accepted=True)
+    assert permits(of("operator"), "conference", "xp-1", accepted=True)
+    for other in (of("operator", "xp-1"), of("installer", "xp-1"), of("viewer"), of("collector")):
+        assert not permits(other, "conference", "xp-1", accepted=False)
 
 
 def test_a_signature_is_of_the_key_that_the_claims_name(ring: Keyring) -> None:
