@@ -17,9 +17,29 @@ import msgspec
 import forging
 from command_room import POINT
 from signing import key, key_list, public, signed
-from stage import COLLECTOR, ELSEWHERE, INSTALLER, OPERATOR, ORDERS, REVOKED, VIEWER, Message, Stage, claims_of
+from stage import (
+    COLLECTOR,
+    ELSEWHERE,
+    INSTALLER,
+    OPERATOR,
+    ORDERS,
+    REVOKED,
+    VIEWER,
+    Message,
+    Stage,
+    claims_of,
+)
 
-STRANGERS = ("nobody", "operator-of-another-fleet", "fleet-1", VIEWER, COLLECTOR, INSTALLER, ELSEWHERE, REVOKED)
+STRANGERS = (
+    "nobody",
+    "operator-of-another-fleet",
+    "fleet-1",
+    VIEWER,
+    COLLECTOR,
+    INSTALLER,
+    ELSEWHERE,
+    REVOKED,
+)
 
 
 class Loot(msgspec.Struct):
@@ -86,7 +106,9 @@ def algorithm_none(loot: Loot) -> Message:
 
 
 def public_key_as_secret(loot: Loot) -> Message:
-    header = {"alg": loot.rng.choice(("HS256", "EdDSA"))} | loot.rng.choice(({}, {"typ": "JWT"}, {"kid": OPERATOR}))
+    header = {"alg": loot.rng.choice(("HS256", "EdDSA"))} | loot.rng.choice(
+        ({}, {"typ": "JWT"}, {"kid": OPERATOR})
+    )
     secret = loot.rng.choice(forging.public_secrets(loot.rng.choice((OPERATOR, "fleet-1"))))
     return _on(loot, forging.mac(header, loot.json(), secret))
 
@@ -214,7 +236,9 @@ def readdressed(loot: Loot) -> Message:
     """An operator's own, for another point, group, topic or verb."""
     rng, stage = loot.rng, loot.stage
     if rng.random() < 0.5:
-        aud = rng.choice(("point/xp-0001", "group/district-8", "point/+", "group/#", f"POINT/{POINT}", "", "group/"))
+        aud = rng.choice(
+            ("point/xp-0001", "group/district-8", "point/+", "group/#", f"POINT/{POINT}", "", "group/")
+        )
         claims = loot.fresh(aud=aud)
         return stage.order(claims, topic=f"diemcau/v1/point/{POINT}/command/{claims['verb']}")
     claims = loot.fresh()
@@ -256,7 +280,9 @@ def late_or_early(loot: Loot) -> Message:
 def group_misused(loot: Loot) -> Message:
     """A group's command has no nonce: nothing of one point's, and nothing from before this start."""
     rng, now_s = loot.rng, int(loot.stage.clock.wall())
-    before = int(loot.stage.clock.wall() - (loot.stage.clock.monotonic() - loot.stage.room.context.started_s)) - 1
+    before = (
+        int(loot.stage.clock.wall() - (loot.stage.clock.monotonic() - loot.stage.room.context.started_s)) - 1
+    )
     verb, args = rng.choice((("restart", {"target": "camera"}), ("logs", {}), ("config", {"get": True})))
     choice: tuple[str, Any, dict[str, Any]] = rng.choice(
         (
@@ -288,7 +314,11 @@ def other_protocols(loot: Loot) -> Message:
         "verb": "restart",
         "aud": f"point/{POINT}",
     }
-    documents = (key_list(key(OPERATOR), revision=9), signed(conference, OPERATOR), signed(conference, "fleet-1"))
+    documents = (
+        key_list(key(OPERATOR), revision=9),
+        signed(conference, OPERATOR),
+        signed(conference, "fleet-1"),
+    )
     return _on(loot, loot.rng.choice(documents))
 
 

@@ -15,7 +15,23 @@ from nacl.signing import SigningKey
 from diemcau_agent import jws
 from signing import public, seed
 
-EDGES = (b"", b"\0", b"\n", b" ", b".", b"..", b"=", b"-", b"_", b"+", b"/", b"%2E", b"\xff\xfe", b"\xef\xbb\xbf", b"{}")
+EDGES = (
+    b"",
+    b"\0",
+    b"\n",
+    b" ",
+    b".",
+    b"..",
+    b"=",
+    b"-",
+    b"_",
+    b"+",
+    b"/",
+    b"%2E",
+    b"\xff\xfe",
+    b"\xef\xbb\xbf",
+    b"{}",
+)
 
 
 def changed(rng: random.Random, payload: bytes) -> bytes:
@@ -84,7 +100,9 @@ def respelt(rng: random.Random, payload: bytes) -> bytes:
         spare = 4 if len(part) % 4 == 2 else 2
         options += [part[:-1] + alphabet[last ^ bit : (last ^ bit) + 1] for bit in range(1, 1 << spare)]
     if which == 0:
-        options.append(jws.encoded(rng.choice((b'{"alg":"EdDSA" }', b'{ "alg":"EdDSA"}', b'\n{"alg":"EdDSA"}'))))
+        options.append(
+            jws.encoded(rng.choice((b'{"alg":"EdDSA" }', b'{ "alg":"EdDSA"}', b'\n{"alg":"EdDSA"}')))
+        )
     three[which] = rng.choice(options)
     return b".".join(three)
 
@@ -99,7 +117,15 @@ def stretched(payload: bytes) -> bytes:
 
 
 TWISTS = ("\u200b", "\u202e", "\u0000", "\n", "\ufeff", "\u0301", " ", "\u00ad", "\U000e0041")
-LOOKALIKES = {"o": "\u043e", "p": "\u0440", "e": "\u0435", "a": "\u0430", "1": "\uff11", "-": "\u2010", "t": "\uff54"}
+LOOKALIKES = {
+    "o": "\u043e",
+    "p": "\u0440",
+    "e": "\u0435",
+    "a": "\u0430",
+    "1": "\uff11",
+    "-": "\u2010",
+    "t": "\uff54",
+}
 
 
 def twisted(rng: random.Random, text: str) -> str:

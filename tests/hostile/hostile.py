@@ -62,7 +62,9 @@ class Outcome(msgspec.Struct):
             lines.append(f"| {kind.replace('_', ' ')} | {count} | {by} | {codes['ran']} |")
         run = sum(codes["ran"] for codes in self.codes.values())
         lines.append(f"| **all** | {self.attacks} | {self.restarts} restarts meanwhile | **{run}** |")
-        return "\n".join([*lines, f"\ngood commands: {self.good} sent, {self.good - len(self.wrong)} run once"])
+        return "\n".join(
+            [*lines, f"\ngood commands: {self.good} sent, {self.good - len(self.wrong)} run once"]
+        )
 
 
 async def attack(

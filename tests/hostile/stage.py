@@ -65,13 +65,15 @@ class Tally(Refusals):
 
 
 class Stage:
-    """``ran``: how often each command's id ran, whichever verb. ``accepted``: whether the room was."""
+    """``ran``: how often each command's id ran, whichever verb. ``accepted``: whether the room was.
+    ``lose_journal``: the next start finds no database on the card."""
 
     def __init__(self, folder: Path, clock: FakeClock) -> None:
         self.folder = folder
         self.clock = clock
         self.ran: Counter[str] = Counter()
         self.accepted = True
+        self.lose_journal = False
         self.nonce = NONCE
         self._numbers = itertools.count(1)
         self.keyring = Keyring(folder / "keys.json", [public("fleet-1")])
@@ -110,6 +112,10 @@ class Stage:
             await crash(self.room.spool)
         else:
             await self.room.close()
+        if self.lose_journal:
+            for file in self.folder.glob("spool.sqlite*"):
+                file.unlink()
+            self.lose_journal = False
         await self.clock.advance(pause_s)
         self.renew()
         await self.begin(boot)

@@ -14,7 +14,9 @@ from fakeclock import FakeClock
 from stage import Message, Stage
 
 
-async def test_of_two_thousand_hostile_commands_none_runs_and_every_good_one_runs_once(tmp_path: Path) -> None:
+async def test_of_two_thousand_hostile_commands_none_runs_and_every_good_one_runs_once(
+    tmp_path: Path,
+) -> None:
     outcome = await attack(tmp_path, 2000, seed=20261127)
     print(outcome.table())
     assert outcome.wrong == []
