@@ -23,6 +23,7 @@ from .commands.inbox import Inbox
 from .commands.journal import Journal
 from .commands.remote import RemoteSettings, merge, value_of
 from .commands.signature import Signed, verifier
+from .conference import Conferences
 from .config import ConfigError, Settings
 from .control import Control, Refused, SocketTaken
 from .database import DatabaseError
@@ -38,6 +39,7 @@ from .machine import Machine
 from .model import Scope, Selftest, Trigger, encode
 from .monitor import Monitor
 from .mqtt import Connection
+from .notices import Notices
 from .notify import Notifier
 from .outage import Outages, absence, ordered_restarts
 from .outbox import Heartbeat, Outbox
@@ -49,7 +51,7 @@ from .signs import AliveMark
 from .spool import Spool
 from .stamp import Stamp
 from .telemetry import Window
-from .thresholds import DEFAULTS
+from .thresholds import DEFAULTS, Thresholds
 from .usb import Usb
 from .worker import Busy, Workers
 
@@ -121,12 +123,20 @@ class App:
             self.progress,
             {
                 "spool": lambda: spool.alive,
-                "dispatcher": lambda: self.inbox.busy and spool.busy_since_s is not None,
+                "dispatcher": lambda: (
+                    self.inbox.busy and (spool.busy_since_s is not None or self.notices.writing)
+                ),
             },
             lambda: self.mark.renew(self.stamp),
         )
         self.keyring = Keyring(Path(settings.state_dir) / "keys.json", settings.fleet_keys)
         self.keyring.load()
+        self.conferences = Conferences(
+            Path(settings.state_dir) / "conferences.json",
+            lambda: self.settings.all_groups,
+            self.keyring.revoked,
+        )
+        self.conferences.load()
         self._resumed = False
         self._passing: set[asyncio.Task[None]] = set()
         self._stop: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -172,9 +182,8 @@ class App:
             self.usb.rebind,
             lambda device: self.monitor.looks[device].identity if device in self.monitor.looks else {},
             self.outbox.tell,
-            self._conference_on,
+            self._frozen,
         )
-        limits = msgspec.structs.replace(DEFAULTS, button_stuck_s=settings.panel.stuck_s)
         self.monitor = Monitor(
             settings,
             clock,
@@ -182,7 +191,7 @@ class App:
             self.workers.ask,
             host=self.machine.probe,
             line=self._line,
-            limits=limits,
+            limits=self._limits,
             baseline=lambda: self.room.baseline_now,
             progress=lambda: self.progress.advance("monitor"),
             judged=self.window.add,
@@ -197,7 +206,7 @@ class App:
             clock,
             lambda: self.room.baseline_now,
             expected,
-            limits,
+            self._limits,
         )
         self.indicator = Indicator(
             self.workers.ask,
@@ -209,12 +218,24 @@ class App:
         self.room = Room(
             settings, self.stamp, clock, spool, self.book, self.broker, self.outbox, self.monitor,
             self.runner, self.indicator, self.workers.ask, self.line.now, self._spawn,
+            conference=lambda: self.conferences.summary(self.clock.wall()),
         )  # fmt: skip
         self.births = Heartbeat("birth", self.broker, clock, self._birth)
         self.heartbeat = Heartbeat("health", self.broker, clock, self._health, settings.probe.health_s)
         self.control = Control(Path(settings.runtime_dir) / "control.sock", self.room)
-        self.dispatcher = Dispatcher(self._context(ring), verifier(settings, self._signed))
-        self.inbox = Inbox(self.dispatcher.receive, clock, lambda: self.progress.advance("dispatcher"))
+        believed = verifier(settings, self._signed)
+        self.dispatcher = Dispatcher(self._context(ring), believed)
+        self.notices = Notices(
+            self.keyring,
+            self.conferences,
+            believed,
+            clock,
+            self.outbox.tell,
+            now=self._true_now_s,
+            again=lambda: self._spawn(self.broker.ask_again(), "conferences once more"),
+            changed=self.room.changed,
+        )
+        self.inbox = Inbox(self._receive, clock, lambda: self.progress.advance("dispatcher"))
         self.book.listen(self._looked)
         self.outbox.listeners.append(self.room.changed)
 
@@ -293,6 +314,7 @@ class App:
         self.outbox.tell(signs.STOPPING, data={"ordered": ordered})
         self.mark.write(signs.now(self.stamp, stopping=True))
         await self.dispatcher.aclose()
+        await self.notices.aclose()
         await self.outbox.settle(STOP_S)
         await self.broker.goodbye()
 
@@ -323,6 +345,10 @@ class App:
             last = msgspec.structs.replace(self.room.last, connection=self.stamp.connection)
             documents.append(("selftest", encode(last)))
         return documents
+
+    async def _receive(self, topic: str, payload: bytes, retained: bool) -> None:
+        if not await self.notices.receive(topic, payload):
+            await self.dispatcher.receive(topic, payload, retained)
 
     async def _serve(self, connection: Connection) -> None:
         if not self._resumed:
@@ -372,12 +398,24 @@ class App:
         return Signed(
             self.keyring,
             self.settings.point,
-            now=lambda: self.clock.wall() if self.stamp.synced else None,
+            now=self._true_now_s,
             accepted=lambda: self.room.baseline_now is not None,
         )
 
+    # By the clock as it stands: a wrong one freezes what can be forced, or not what somebody has signed for.
+
     def _conference_on(self) -> bool:
-        return False  # conferences are signed documents: they come with signatures
+        return self.conferences.on(self.clock.wall()) is not None
+
+    def _frozen(self) -> bool:
+        return self.conferences.frozen(self.clock.wall())
+
+    def _limits(self) -> Thresholds:
+        usual = msgspec.structs.replace(DEFAULTS, button_stuck_s=self.settings.panel.stuck_s)
+        return self.conferences.limits(self.clock.wall(), usual)
+
+    def _true_now_s(self) -> float | None:
+        return self.clock.wall() if self.stamp.synced else None
 
     async def _tell_absence(self) -> None:
         """Since the session before: what it was of, and since when, as far as anything was kept."""
@@ -418,7 +456,7 @@ class App:
             settle=self.outbox.settle,
             journal_lines=lambda unit, count: logs.journal_lines(ring, unit, count),
             nonce_valid=self.broker.nonces.valid,
-            conference_on=self._conference_on,
+            conference_on=self._frozen,
             remote=self.remote,
             adopt=self._adopt,
             rehearse=None if self.stamping is None else self.line.rehearse,

@@ -19,7 +19,7 @@ from .model import Status, encode
 from .mqtt import ConnectFailed, Connection, ConnectionLost, Message, Refused, Will
 from .outage import silent
 from .stamp import Stamp, new_connection
-from .topics import command_filters, point
+from .topics import CONFERENCE_FILTER, NOTICE_FILTERS, command_filters, point
 
 log = logging.getLogger(__name__)
 
@@ -136,6 +136,11 @@ class Broker:
             return False
         return True
 
+    async def ask_again(self) -> None:
+        """For the conferences: a broker sends what is retained at each subscription."""
+        if self.connection is not None:
+            await self._until_lost(self.connection, self.connection.subscribe((CONFERENCE_FILTER,)))
+
     async def say_status(self) -> bool:
         return await self.publish("status", self.online(), retain=True)
 
@@ -206,7 +211,7 @@ class Broker:
         self.nonces.renew()
         if self._settings.commands != "off":
             filters = command_filters(self._settings.point, self._settings.all_groups)
-            await self._until_lost(connection, connection.subscribe(filters))
+            await self._until_lost(connection, connection.subscribe((*NOTICE_FILTERS, *filters)))
         await self._until_lost(connection, self._greet(connection))
         if not connection.lost.done():
             self.trouble = None

@@ -18,8 +18,8 @@ from . import files, jws
 from .explain import explain
 from .model import FleetKey, Keys, Role
 
-MAX_BYTES = 256 * 1024
-"""A thousand keys are some 120 KiB."""
+MAX_BYTES = 255 * 1024
+"""A thousand keys are some 120 KiB; a packet with its topic has 256 (:data:`.mqtt.PACKET_LIMIT_BYTES`)."""
 ALLOWED: dict[Role, frozenset[str] | None] = {
     "operator": None,
     "installer": None,
@@ -34,7 +34,12 @@ log = logging.getLogger(__name__)
 
 
 class KeysError(ValueError):
-    """A list of keys that is not taken, and why."""
+    """A list of keys that is not taken, and why. ``code``: ``too_large``, ``malformed``, ``bad_signature``,
+    ``bad_args``, ``old_revision``."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
 
 
 class _Kept(msgspec.Struct, frozen=True):
@@ -47,20 +52,20 @@ class _Kept(msgspec.Struct, frozen=True):
 def read(payload: bytes, trusted: Sequence[str]) -> Keys:
     """A list that one of the keys ``trusted`` has signed. Raises KeysError with every reason."""
     if len(payload) > MAX_BYTES:
-        raise KeysError(f"got {len(payload)} bytes, expected at most {MAX_BYTES}")
+        raise KeysError("too_large", f"got {len(payload)} bytes, expected at most {MAX_BYTES}")
     try:
         letter = jws.parse(payload)
         signed = any(letter.signed_by(jws.public_key(key)) for key in trusted)
     except jws.JwsError as error:
-        raise KeysError(str(error)) from None
+        raise KeysError("malformed", str(error)) from None
     if not signed:
-        raise KeysError("it is signed by none of the fleet's keys")
+        raise KeysError("bad_signature", "it is signed by none of the fleet's keys")
     try:
         keys = msgspec.json.decode(letter.payload, type=Keys)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise KeysError("; ".join(_reasons(letter.payload)) or str(error)) from None
+        raise KeysError("bad_args", "; ".join(_reasons(letter.payload)) or str(error)) from None
     if errors := _across(keys):
-        raise KeysError("; ".join(errors))
+        raise KeysError("bad_args", "; ".join(errors))
     return keys
 
 
@@ -96,6 +101,7 @@ class Keyring:
         self._anchors = tuple(anchors)
         self._keys: Keys | None = None
         self._by_id: dict[str, FleetKey] = {}
+        self._revoked: frozenset[str] = frozenset()
         self.text = b""
         """The newest list as it came."""
 
@@ -103,6 +109,11 @@ class Keyring:
     def revision(self) -> int:
         """0 where there is no list yet."""
         return 0 if self._keys is None else self._keys.revision
+
+    @property
+    def count(self) -> int:
+        """How many keys are obeyed."""
+        return len(self._by_id)
 
     @property
     def trusted(self) -> tuple[str, ...]:
@@ -133,7 +144,9 @@ class Keyring:
             return False
         keys = read(payload, self.trusted)
         if keys.revision <= self.revision:
-            raise KeysError(f"revision: got {keys.revision}, expected more than {self.revision}")
+            raise KeysError(
+                "old_revision", f"revision: got {keys.revision}, expected more than {self.revision}"
+            )
         self._adopt(keys, payload)
         files.replace(self._path, msgspec.json.encode(_Kept(self._anchors, payload.decode())))
         return True
@@ -146,10 +159,14 @@ class Keyring:
             return None
         return self._by_id.get(key_id)
 
+    def revoked(self, key_id: str) -> bool:
+        """Whether the list says that it is never obeyed again."""
+        return key_id in self._revoked
+
     def _adopt(self, keys: Keys, text: bytes) -> None:
-        gone = frozenset(keys.revoked)
+        self._revoked = frozenset(keys.revoked)
         self._keys, self.text = keys, text
-        self._by_id = {key.id: key for key in keys.keys if key.id not in gone}
+        self._by_id = {key.id: key for key in keys.keys if key.id not in self._revoked}
 
 
 def permits(key: FleetKey, verb: str, point: str, *, accepted: bool) -> bool:

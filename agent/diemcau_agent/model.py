@@ -194,7 +194,7 @@ Verb = Literal[
 """The verbs of docs/wire.md."""
 
 
-EpochSeconds = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
+EpochSeconds = Annotated[int, msgspec.Meta(ge=0, le=2**37)]
 
 
 class Claims(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

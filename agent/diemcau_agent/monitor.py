@@ -73,12 +73,12 @@ class Monitor:
         judged: Callable[[str, Mapping[str, Any]], None],
         identified: Callable[[], None],
         heal: Heal,
-        limits: Thresholds = DEFAULTS,
+        limits: Callable[[], Thresholds] = lambda: DEFAULTS,
     ) -> None:
         """``host``, ``line``: flat readings, DeviceError on failure. ``baseline``: the room's own, or
-        None. ``progress`` is called every few seconds while every watch comes round in its time, ``judged``
-        with each part's readings, ``identified`` when a device tells who it is or what it can do for the
-        first time or anew."""
+        None. ``limits``: those in force now. ``progress`` is called every few seconds while every watch comes
+        round in its time, ``judged`` with each part's readings, ``identified`` when a device tells who it is
+        or what it can do for the first time or anew."""
         self.settings = settings
         self._clock = clock
         self._book = book
@@ -143,7 +143,7 @@ class Monitor:
         if known is None or (known.identity, known.capabilities) != (look.identity, look.capabilities):
             self._identified()
         self._judged(device, look.readings)
-        self._book.apply(device, seen(device, look, self._baseline(), self._limits))
+        self._book.apply(device, seen(device, look, self._baseline(), self._limits()))
 
     async def look_presence(self) -> None:
         """Gone or back, without opening anything."""
@@ -178,7 +178,7 @@ class Monitor:
             self._book.apply(part, failure(part, error))
             return
         self._judged(part, readings)
-        self._book.apply(part, seen(part, Look(readings), self._baseline(), self._limits))
+        self._book.apply(part, seen(part, Look(readings), self._baseline(), self._limits()))
 
     async def _oversee(self) -> None:
         """Whether every watch comes round: one that is stuck for good must not hide behind the others."""

@@ -33,6 +33,7 @@ def status_lines(status: Mapping[str, Any], say: Say) -> list[Line]:
     return [
         (f"{wording.title(status)}  {online.symbol} {say(online.word)}", online.tone),
         (f"{ready.symbol} {say(ready.word)}  {wording.why(status, say)}".rstrip(), ready.tone),
+        *([(conference, "")] if (conference := wording.conference(status, say)) else []),
         *_table(rows),
     ]
 

@@ -62,8 +62,10 @@ class Room:
         ask: Ask,
         line: Callable[[], Mapping[str, Any]],
         spawn: Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]],
+        conference: Callable[[], Mapping[str, Any] | None] = lambda: None,
     ) -> None:
-        """``line()``: as :meth:`.line.line.Line.now`. ``spawn(coroutine, name)``: a task ending with us."""
+        """``line()``: as :meth:`.line.line.Line.now`. ``spawn(coroutine, name)``: a task ending with us.
+        ``conference()``: as :meth:`.conference.Conferences.summary`."""
         self.settings = settings
         self._stamp = stamp
         self._clock = clock
@@ -77,6 +79,7 @@ class Room:
         self._ask = ask
         self._line = line
         self._spawn = spawn
+        self._conference = conference
         self._history = History()
         outbox.measured.append(self._history.add)
         self._watchers: set[asyncio.Event] = set()
@@ -143,6 +146,7 @@ class Room:
                 "running": self._running,
                 "last": None if self.last is None else msgspec.to_builtins(self.last),
             },
+            "conference": self._conference(),
             "events": [msgspec.to_builtins(event) for event in self._outbox.recent],
             "language": self.settings.language,
         }

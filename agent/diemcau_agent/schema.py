@@ -25,6 +25,8 @@ Schema = dict[str, Any]
 
 DOCUMENTS: dict[str, type[model.Document]] = {kind.__name__.lower(): kind for kind in model.SCHEMA_IDS}
 """The document's name, which is its topic's last level (``reply`` has the operator's key id below)."""
+NOTICES: dict[str, type[msgspec.Struct]] = {"keys": model.Keys, "conference": model.Conference}
+"""What the fleet says to all: the payload of a compact JWS, retained."""
 SUMMARIES = {
     "birth": "Who this is, what it should have, what it can do",
     "status": "Online, offline (said goodbye) or lost (the Will); the nonces",
@@ -33,18 +35,22 @@ SUMMARIES = {
     "event": "What happened, in order",
     "selftest": "The last self-test report, whole",
     "reply": "Replies to commands",
+    "keys": "Whom to obey: the operators' keys with their roles, and those revoked",
+    "conference": "A conference's window, freeze, thresholds and groups",
 }
 PARAMETERS: dict[str, str] = {
     "point": "The point's opaque id",
     "group": "A group's id; all points are in `all`",
     "iss": "The key id of the operator who gave the command",
     "verb": "What is to be done",
+    "conference": "A conference's id",
 }
 
 
 def files() -> dict[str, Schema]:
     """File name -> content."""
     written = {f"{name}.json": _titled(_document(kind), name) for name, kind in DOCUMENTS.items()}
+    written |= {f"{name}.json": _titled(_rooted(kind), name) for name, kind in NOTICES.items()}
     written["command.json"] = _titled(command(), "command")
     written["config.json"] = _titled(_rooted(Settings), "config")
     written["asyncapi.json"] = asyncapi()
@@ -94,20 +100,24 @@ def command() -> Schema:
 
 
 def asyncapi() -> Schema:
-    """From the point's side: it sends documents, it receives commands."""
+    """From the point's side: it sends documents, it receives commands and notices."""
     refs, schemas = msgspec.json.schema_components(
-        list(DOCUMENTS.values()), ref_template="#/components/schemas/{name}"
+        [*DOCUMENTS.values(), *NOTICES.values()], ref_template="#/components/schemas/{name}"
     )
     for kind in DOCUMENTS.values():
         _fix(schemas[kind.__name__], kind)
     claims = json.loads(json.dumps(command()).replace("#/$defs/", "#/components/schemas/"))
     schemas.update(claims.pop("$defs"))
     schemas["Claims"] = claims
-    payloads = dict(zip(DOCUMENTS, refs, strict=True)) | {"command": {"$ref": "#/components/schemas/Claims"}}
+    payloads = dict(zip((*DOCUMENTS, *NOTICES), refs, strict=True)) | {
+        "command": {"$ref": "#/components/schemas/Claims"}
+    }
     channels = {name: _channel(_address(name), name) for name in DOCUMENTS}
     point_commands, *group_commands = topics.command_filters("{point}", ("{group}",))
     channels["command"] = _channel(point_commands.replace("+", "{verb}"), "command")
     channels["groupCommand"] = _channel(group_commands[0].replace("+", "{verb}"), "command")
+    channels["keys"] = _channel(topics.KEYS_TOPIC, "keys")
+    channels["conference"] = _channel(topics.conference("{conference}"), "conference")
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -184,6 +194,14 @@ def _operations() -> Schema:
                 "channel": {"$ref": "#/channels/reply"},
                 "messages": [{"$ref": "#/channels/reply/messages/reply"}],
             },
+        }
+    for name in NOTICES:
+        operations[f"receive{name.capitalize()}"] = {
+            "action": "receive",
+            "channel": {"$ref": f"#/channels/{name}"},
+            "summary": SUMMARIES[name],
+            "messages": [{"$ref": f"#/channels/{name}/messages/{name}"}],
+            "bindings": {"mqtt": {"qos": 1, "retain": True, "bindingVersion": "0.2.0"}},
         }
     return operations
 

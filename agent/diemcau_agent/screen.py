@@ -124,10 +124,8 @@ def _banner(status: Mapping[str, Any], view: _View) -> list[Text]:
     words = f"   {mark.symbol}  {' '.join(word)}   {why}"
     if Text(words).cell_len >= view.width:  # the reason counts more than the big letters
         words = f"   {mark.symbol}  {word}   {why}"
-    blank = " " * view.width
-    return [
-        _line(view.width, (text, _BANNERS[mark.tone])) for text in (blank, _cell(words, view.width), blank)
-    ]
+    below = f"      {wording.conference(status, view.say, view.zone) if view.live else ''}"
+    return [_line(view.width, (_cell(text, view.width), _BANNERS[mark.tone])) for text in ("", words, below)]
 
 
 def _why(status: Mapping[str, Any], view: _View) -> str:

@@ -36,6 +36,8 @@ def command_filters(point_id: str, groups: tuple[str, ...]) -> tuple[str, ...]:
 
 CONFERENCE_FILTER = f"{ROOT}/conference/+"
 KEYS_TOPIC = f"{ROOT}/fleet/keys"
+NOTICE_FILTERS = (KEYS_TOPIC, CONFERENCE_FILTER)
+"""What a point subscribes to besides; the keys first, with which the conferences are signed."""
 
 
 def conference(conference_id: str) -> str:
@@ -50,3 +52,9 @@ def command_audience(topic: str) -> tuple[str, str] | None:
     if parts[2] not in ("point", "group"):
         return None
     return f"{parts[2]}/{parts[3]}", parts[5]
+
+
+def conference_id(topic: str) -> str | None:
+    """The id in ``diemcau/v1/conference/{id}``; None where it is no such topic."""
+    before, _, last = topic.rpartition("/")
+    return last if before == f"{ROOT}/conference" else None

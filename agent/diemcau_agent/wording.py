@@ -187,6 +187,19 @@ def local_time(time: Any, zone: tzinfo | None = None) -> str:
         return ""
 
 
+def conference(status: Mapping[str, Any], say: Say, zone: tzinfo | None = None) -> str:
+    """The conference that is on, or the next; "" where none is planned."""
+    known: Mapping[str, Any] = status.get("conference") or {}
+    try:
+        start, end = (datetime.fromisoformat(str(known[name])).astimezone(zone) for name in ("start", "end"))
+    except (KeyError, ValueError):
+        return ""
+    told = [say("is on")] if known.get("on") else []
+    told += [say("this room only listens")] if known.get("listen_only") else []
+    when = f"{start:%d/%m %H:%M} – {end:%H:%M}"
+    return f"{say('Conference')} {known.get('id', '')}: {', '.join([when, *told])}"
+
+
 def printable(text: str) -> str:
     """Without what would move a terminal's cursor or colour it: a name may come from anywhere."""
     return "".join(character if character.isprintable() else " " for character in text)

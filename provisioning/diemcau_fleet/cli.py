@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from diemcau_agent.exits import OK
+
+from .arguments import broker_address as _address
+from .arguments import fleet_id as _id
+from .arguments import number as _number
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,6 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
+    from .orders import options as orders
+
     whole = argparse.ArgumentParser(
         prog="diemcau-fleet",
         description="The centre's tools for a fleet of conference rooms.",
@@ -32,6 +38,9 @@ def parser() -> argparse.ArgumentParser:
     commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_reflector(commands.add_parser("reflector", help="answer the kits' STAMP packets (RFC 8762)"))
     _add_collect(commands.add_parser("collect", help="store what every point reports, exactly once"))
+    orders.add_command(commands.add_parser("command", help="sign a command, send it, print what comes of it"))
+    orders.add_conference(commands.add_parser("conference", help="sign a conference for all kits"))
+    orders.add_publish(commands.add_parser("publish", help="publish a signed list of keys or conference"))
     return whole
 
 
@@ -94,7 +103,9 @@ def _add_collect(collect: argparse.ArgumentParser) -> None:
         metavar="ID",
         help="id of its key and client; default: %(default)s",
     )
-    collect.add_argument(
+    signer = collect.add_mutually_exclusive_group()
+    signer.add_argument("--signing-key", type=Path, metavar="FILE", help="signs what it asks; role collector")
+    signer.add_argument(
         "--unsigned", action="store_true", help="ask with commands that only a simulated kit believes"
     )
     collect.add_argument(
@@ -121,35 +132,6 @@ def _listen(text: str) -> object:
         return Listen.parse(text)
     except ListenError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _address(text: str) -> object:
-    from diemcau_agent.address import Address
-
-    try:
-        address = Address.parse(text)
-    except (KeyError, ValueError):
-        address = None
-    if address is None or not address.host:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected mqtt://, mqtts:// or wss:// and a host")
-    return address
-
-
-def _id(text: str) -> str:
-    from diemcau_agent.topics import ID_PATTERN, is_id
-
-    if not is_id(text):
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected {ID_PATTERN}")
-    return text
-
-
-def _number(least: int, most: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
-            raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number from {least} to {most}")
-        return int(text)
-
-    return number
 
 
 def _seconds(text: str) -> float:
@@ -189,6 +171,7 @@ def _collect(arguments: argparse.Namespace) -> int:
             address=arguments.broker,
             tls=Tls(arguments.ca_file, arguments.cert_file, arguments.key_file),
             iss=arguments.iss,
+            signing_key=arguments.signing_key,
             unsigned=arguments.unsigned,
             history=arguments.history,
             stats_s=arguments.stats_s,
@@ -196,7 +179,28 @@ def _collect(arguments: argparse.Namespace) -> int:
     )
 
 
+def _command(arguments: argparse.Namespace) -> int:
+    from .orders import options
+
+    return options.command(arguments)
+
+
+def _conference(arguments: argparse.Namespace) -> int:
+    from .orders import options
+
+    return options.conference(arguments)
+
+
+def _publish(arguments: argparse.Namespace) -> int:
+    from .orders import options
+
+    return options.publish(arguments)
+
+
 _COMMANDS = {
     "collect": _collect,
+    "command": _command,
+    "conference": _conference,
+    "publish": _publish,
     "reflector": _reflector,
 }

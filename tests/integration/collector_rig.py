@@ -17,7 +17,7 @@ import pytest
 from diemcau_agent.address import Address, Tls
 from diemcau_agent.clock import Clock, SystemClock
 from diemcau_fleet.collector import collect, gaps, repair
-from diemcau_fleet.collector.collect import UNSIGNED, Collector
+from diemcau_fleet.collector.collect import UNSIGNED, Collector, Signer
 from diemcau_fleet.collector.store import Store
 
 PROGRAM = Path(sys.executable).with_name("diemcau-fleet")
@@ -89,7 +89,7 @@ def hasten(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def collecting(url: str, db: Path, clock: Clock | None = None) -> Generator[None]:
+def collecting(url: str, db: Path, clock: Clock | None = None, signer: Signer = UNSIGNED) -> Generator[None]:
     """The collector in a thread, so that :func:`hasten` and a ``clock`` of the test's own hold; from when it
     is connected on."""
     stop = threading.Event()
@@ -103,7 +103,7 @@ def collecting(url: str, db: Path, clock: Clock | None = None) -> Generator[None
                 address=Address.parse(url),
                 tls=Tls(None, None, None),
                 iss="collector",
-                signer=UNSIGNED,
+                signer=signer,
                 clock=clock or SystemClock(),
                 say=lambda line: None,
                 stats_s=60.0,

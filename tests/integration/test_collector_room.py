@@ -11,9 +11,12 @@ import pytest
 
 from collector_points import Link, LossyBridge
 from collector_rig import Name, collecting, stored
-from diemcau_agent import outbox, topics
+from diemcau_agent import jws, outbox, topics
+from diemcau_agent.model import encode
+from diemcau_fleet.collector.collect import UNSIGNED, Signer
 from diemcau_fleet.collector.records import Records
 from diemcau_sim.mosquitto import PrivateMosquitto
+from signing import key, key_list, public, seed
 from simroom import living
 
 pytestmark = pytest.mark.mosquitto
@@ -65,6 +68,7 @@ def bridge(below: PrivateMosquitto, above: PrivateMosquitto) -> Iterator[LossyBr
 
 
 @pytest.mark.timeout(60)  # some 300 s of a room
+@pytest.mark.parametrize("commands", ["unsigned", "signed"])
 async def test_what_a_bridge_loses_of_a_real_room_is_repaired_by_the_room_itself(
     tmp_path: Path,
     below: PrivateMosquitto,
@@ -72,11 +76,16 @@ async def test_what_a_bridge_loses_of_a_real_room_is_repaired_by_the_room_itself
     bridge: LossyBridge,
     listener: Listener,
     monkeypatch: pytest.MonkeyPatch,
+    commands: str,
 ) -> None:
     monkeypatch.setattr(outbox, "FLUSH_REST_S", FLUSH_S)
     db = tmp_path / "collector.sqlite3"
-    async with living(tmp_path, below.url, probe=SLOW) as room:
-        with collecting(above.url, db, room.clock):
+    signer = Signer("signed", lambda claims: jws.sign(encode(claims), seed("collector")))
+    trusted = {"fleet_keys": [public("fleet-1")]} if commands == "signed" else {}
+    async with living(tmp_path, below.url, probe=SLOW, commands=commands, **trusted) as room:
+        await room.app.notices.receive(topics.KEYS_TOPIC, key_list(key("collector", "collector")))
+        assert (room.app.keyring.count == 1) is (commands == "signed")
+        with collecting(above.url, db, room.clock, signer if commands == "signed" else UNSIGNED):
             for loss, code in ((1.0, "display_absent"), (0.5, "panel_absent"), (0.0, "display_absent")):
                 bridge.loss = loss  # of what the room sends again too
                 room.world.set_fault(code, True)

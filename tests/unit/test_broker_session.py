@@ -161,6 +161,25 @@ async def test_it_is_online_only_once_its_greeting_was_acknowledged(net: Net) ->
     assert net.broker.trouble is None
 
 
+async def test_the_list_of_keys_is_asked_for_before_what_is_signed_with_them(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = Net(clock)
+    monkeypatch.setattr(module.Connection, "open", net.open)
+    await net.broker.ask_again()  # nobody to ask
+    net.start()
+    await clock.advance(1)
+    assert net.wires[0].subscribed == [
+        "diemcau/v1/fleet/keys",
+        "diemcau/v1/conference/+",
+        "diemcau/v1/point/xp-0417/command/+",
+        "diemcau/v1/group/all/command/+",
+    ]
+    await net.broker.ask_again()
+    assert net.wires[0].subscribed[4:] == ["diemcau/v1/conference/+"]
+    await net.stop()
+
+
 async def test_commands_that_are_off_are_not_even_subscribed(
     clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

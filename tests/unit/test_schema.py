@@ -11,7 +11,8 @@ import jsonschema
 import msgspec
 import pytest
 
-from diemcau_agent import model, schema, topics
+import signing
+from diemcau_agent import jws, model, schema, topics
 from diemcau_agent.commands.verbs import VERBS
 from diemcau_agent.config import Settings
 
@@ -163,6 +164,19 @@ def test_every_verb_has_its_args() -> None:
     assert len(FILES["command.json"]["allOf"]) == len(VERBS)
 
 
+def test_what_the_fleet_says_to_all() -> None:
+    keys = json.loads(jws.parse(signing.key_list(signing.key("operator-1"))).payload)
+    conference = {"schema": "diemcau.conference/1", "id": "national-1", "iss": "operator-1", "revision": 1,
+                  "start": 0, "end": 60, "groups": ["all"]}  # fmt: skip
+    assert errors("keys.json", keys) == []
+    assert errors("keys.json", {**keys, "revision": 0})
+    assert errors("conference.json", conference) == []
+    assert errors("conference.json", {**conference, "freeze": None}) == []
+    assert errors("conference.json", {**conference, "state": "perhaps"})
+    assert errors("keys.json", conference)
+    assert errors("conference.json", keys)
+
+
 def test_a_settings_file() -> None:
     good = {"point": "xp-0417", "broker": {"urls": ["mqtts://broker.example:8883"]}, "backends": "sim"}
     assert errors("config.json", good) == []
@@ -213,7 +227,7 @@ class TestAsyncapi:
         promised[topics.reply("{point}", "{iss}")] = promised.pop(topics.point("{point}", "reply"))
         assert sent == promised
 
-    def test_commands_are_received_for_point_and_group(self) -> None:
+    def test_commands_and_notices_are_received(self) -> None:
         received = {
             self.whole["channels"][operation["channel"]["$ref"].rpartition("/")[2]]["address"]
             for operation in self.whole["operations"].values()
@@ -222,6 +236,8 @@ class TestAsyncapi:
         assert received == {
             f"{topics.ROOT}/point/{{point}}/command/{{verb}}",
             f"{topics.ROOT}/group/{{group}}/command/{{verb}}",
+            topics.KEYS_TOPIC,
+            topics.conference("{conference}"),
         }
 
     @pytest.mark.parametrize("name", EXAMPLES)

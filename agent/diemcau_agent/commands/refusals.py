@@ -13,7 +13,10 @@ WINDOW_S = 60.0
 
 
 class Refusals:
-    def __init__(self, clock: Clock, tell: Tell) -> None:
+    """``kind`` of the event, whose ``counts`` are by code."""
+
+    def __init__(self, clock: Clock, tell: Tell, kind: str = "command_refused") -> None:
+        self._kind = kind
         self._clock = clock
         self._tell = tell
         self._counts: Counter[str] = Counter()
@@ -44,4 +47,4 @@ class Refusals:
         counts = dict(self._counts)
         self._counts.clear()
         if counts:
-            self._tell("command_refused", data={"window_s": int(WINDOW_S), "counts": counts})
+            self._tell(self._kind, data={"window_s": int(WINDOW_S), "counts": counts})

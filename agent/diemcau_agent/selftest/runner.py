@@ -41,9 +41,10 @@ class Runner:
         clock: Clock,
         baseline: Callable[[], Baseline | None],
         expected: Mapping[str, bool],
-        limits: Thresholds = DEFAULTS,
+        limits: Callable[[], Thresholds] = lambda: DEFAULTS,
     ) -> None:
-        """``host``, ``line``: flat readings or DeviceError. ``baseline``: the room's own, as of now."""
+        """``host``, ``line``: flat readings or DeviceError. ``baseline``: the room's own, as of now; so are
+        the ``limits``."""
         self._ask = ask
         self._reads = {"host": host, "line": line}
         self._clock = clock
@@ -72,7 +73,7 @@ class Runner:
             raise AlreadyRunningError(f"self-test {self._current.id} is running")
         questions = planned(scope, self._expected)
         self._current = run = Run(
-            self._question, self._clock, questions, self._baseline(), self._limits, progress
+            self._question, self._clock, questions, self._baseline(), self._limits(), progress
         )
         began_s = self._clock.monotonic()
         try:

@@ -19,15 +19,17 @@ from diemcau_agent.broker import Backoff
 from diemcau_agent.clock import Clock
 from diemcau_agent.model import Claims, encode
 from diemcau_agent.mqtt import ConnectFailed, ConnectionLost, Message, Refused
+from diemcau_fleet.session import Session
 
 from .batch import Loss
 from .ledger import Ledger
 from .repair import Repair
-from .session import Session
 from .store import Store
 
 log = logging.getLogger(__name__)
 
+EXPIRY_S = 24 * 3600
+"""So long the broker keeps what comes while the collector is away."""
 IDLE_S = 0.1
 """How long a quiet line is listened to before the stop and the gaps are looked at."""
 REPAIR_PERIOD_S = 0.5
@@ -92,7 +94,11 @@ class Collector:
         """One connection, to its end; the seconds to wait before the next."""
         try:
             session = Session.open(
-                self._address, client_id=self._iss, tls=self._tls, filters=filters(self._iss)
+                self._address,
+                client_id=self._iss,
+                tls=self._tls,
+                filters=filters(self._iss),
+                expiry_s=EXPIRY_S,
             )
         except ConnectFailed as error:
             self.trouble = str(error)

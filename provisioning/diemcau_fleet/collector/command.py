@@ -14,24 +14,30 @@ from types import FrameType
 
 import msgspec
 
+from diemcau_agent import jws
 from diemcau_agent.address import Address, Tls
 from diemcau_agent.clock import SystemClock
 from diemcau_agent.database import DatabaseError
 from diemcau_agent.exits import NOT, OK, USAGE
+from diemcau_agent.model import encode
+from diemcau_fleet import signing_key
+from diemcau_fleet.signing_key import SigningKeyError
 
-from .collect import UNSIGNED, Collector
+from .collect import UNSIGNED, Collector, Signer
 from .records import Records
 from .store import Store
 
 
 class Options(msgspec.Struct, frozen=True):
     """``history``: how many documents before the first one seen of a spool are missed, and asked for.
-    ``unsigned``: ask with commands that only a simulated kit believes."""
+    ``signing_key``: of ``iss``, which signs what it asks. ``unsigned``: ask with commands that only a
+    simulated kit believes."""
 
     db: Path
     address: Address
     tls: Tls
     iss: str
+    signing_key: Path | None
     unsigned: bool
     history: int
     stats_s: float
@@ -44,6 +50,10 @@ def collect(options: Options) -> int:
             options.tls.context()
         except OSError as error:  # ssl.SSLError too
             return _wrong(USAGE, f"--ca-file, --cert-file, --key-file: {error}")
+    try:
+        signer = _signer(options)
+    except (OSError, SigningKeyError) as error:
+        return _wrong(USAGE, f"--signing-key: {error}")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
     stop = threading.Event()
 
@@ -54,7 +64,7 @@ def collect(options: Options) -> int:
         signal.signal(number, leave)
     try:
         with Store.open(options.db) as store:
-            _collect(options, store, stop)
+            _collect(options, signer, store, stop)
     except DatabaseError as error:
         return _wrong(NOT, str(error))
     return OK
@@ -73,19 +83,27 @@ def status(path: Path) -> int:
     return OK
 
 
-def _collect(options: Options, store: Store, stop: threading.Event) -> None:
+def _signer(options: Options) -> Signer | None:
+    """Raises OSError, SigningKeyError."""
+    if options.signing_key is None:
+        return UNSIGNED if options.unsigned else None
+    seed = signing_key.load(options.signing_key)
+    return Signer("signed", lambda claims: jws.sign(encode(claims), seed))
+
+
+def _collect(options: Options, signer: Signer | None, store: Store, stop: threading.Event) -> None:
     collector = Collector(
         store,
         store.ledger(options.history),
         address=options.address,
         tls=options.tls,
         iss=options.iss,
-        signer=UNSIGNED if options.unsigned else None,
+        signer=signer,
         clock=SystemClock(),
         say=_say,
         stats_s=options.stats_s,
     )
-    if not options.unsigned:
+    if signer is None:
         logging.warning("no signer: gaps are found and told, but no point is asked to send again")
     collector.run(stop)
     _say(collector.summary())

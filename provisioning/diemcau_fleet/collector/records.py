@@ -8,16 +8,15 @@ Raises :mod:`diemcau_agent.database`'s Full, Locked, Corrupt and CardFailed, whi
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
 import msgspec
 
-from diemcau_agent import database
-from diemcau_agent.database import CardFailed, Corrupt, DatabaseError
+from diemcau_agent.database import Corrupt
 from diemcau_agent.model import Readiness
+from diemcau_fleet.database import told
 
 from .batch import Loss, Row
 from .gaps import Key, Range, Tracker
@@ -153,15 +152,3 @@ class Records:
             for point, slot, payload, *fields in rows:
                 held = Held(*fields)
                 yield point, slot, msgspec.structs.replace(held, live=bool(held.live)), payload
-
-
-@contextmanager
-def told(path: Path) -> Generator[None]:
-    """SQLite's and the system's errors as ours, with the file's name."""
-    try:
-        with database.told():
-            yield
-    except DatabaseError as error:
-        raise type(error)(f"{path}: {error}") from error
-    except OSError as error:
-        raise CardFailed(f"{path}: {error}") from error

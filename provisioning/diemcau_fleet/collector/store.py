@@ -16,11 +16,12 @@ from typing import Self
 import msgspec
 
 from diemcau_agent.database import Corrupt, Locked, transaction
+from diemcau_fleet.database import told
 
 from .batch import Batch, Boot
 from .gaps import HISTORY
 from .ledger import Ledger
-from .records import HELD_COLUMNS, LOCK_WAIT_S, Records, told
+from .records import HELD_COLUMNS, LOCK_WAIT_S, Records
 from .schema import SCHEMA
 from .spools import Spool
 

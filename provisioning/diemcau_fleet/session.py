@@ -1,7 +1,7 @@
-"""The collector's MQTT session: paho-mqtt in the caller's own thread, acknowledged by hand.
+"""The centre's MQTT session: paho-mqtt in the caller's own thread, acknowledged by hand.
 
-The session outlives the connection (:data:`EXPIRY_S`), so the broker keeps what comes while the collector is
-away, and sends again what was not acknowledged. One client object a connection, as on the kits.
+With ``expiry_s`` it outlives the connection: the broker keeps what comes while we are away, and sends again
+what was not acknowledged. One client object a connection, as on the kits.
 
 Stored copies and live messages of retained topics are told apart by the retain flag, so the subscriptions do
 *not* ask for Retain As Published: with it a live ``health`` bears the flag too, and nothing would tell them.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
@@ -26,7 +26,6 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from diemcau_agent.address import Address, Tls
 from diemcau_agent.mqtt import ConnectionLost, LineDown, Message, Refused
 
-EXPIRY_S = 24 * 3600
 RECEIVE_MAXIMUM = 512
 KEEPALIVE_S = 20
 CONNECT_S = 10.0
@@ -48,6 +47,9 @@ class Session:
         self._refusal: str | None = None
         self._connected = False
         self._granted = False
+        self._delivering: int | None = None
+        """The publish whose PUBACK is waited for."""
+        self._rejected: str | None = None
         self._lost: str | None = None
         self.caught_up = False
         """What was kept for the session while it was away has been received, as far as a pause tells: what
@@ -57,10 +59,14 @@ class Session:
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
         client.on_message = self._on_message
+        client.on_publish = self._on_publish
 
     @classmethod
-    def open(cls, address: Address, *, client_id: str, tls: Tls, filters: Sequence[str]) -> Session:
-        """Connect and subscribe, QoS 1; within some 20 s. Raises LineDown or Refused."""
+    def open(
+        cls, address: Address, *, client_id: str, tls: Tls, filters: Sequence[str] = (), expiry_s: int = 0
+    ) -> Session:
+        """Connect and subscribe, QoS 1; within some 20 s. ``expiry_s`` 0: a session that is new, and ends
+        with the connection. Raises LineDown or Refused."""
         client = Client(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
@@ -72,7 +78,7 @@ class Session:
         if address.scheme == "wss":
             client.ws_set_options(path=address.path)
         properties = Properties(PacketTypes.CONNECT)
-        properties.SessionExpiryInterval = EXPIRY_S
+        properties.SessionExpiryInterval = expiry_s
         properties.ReceiveMaximum = RECEIVE_MAXIMUM
         properties.MaximumPacketSize = PACKET_LIMIT_BYTES
         session = cls(client)
@@ -80,13 +86,16 @@ class Session:
         try:
             if address.scheme != "mqtt":
                 client.tls_set_context(tls.context())  # pyright: ignore[reportUnknownMemberType]
-            client.connect(address.host, address.port, KEEPALIVE_S, clean_start=False, properties=properties)
+            client.connect(
+                address.host, address.port, KEEPALIVE_S, clean_start=not expiry_s, properties=properties
+            )
             sock: Any = client.socket()
             if isinstance(sock, socket.socket):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            session._await("_connected", "CONNACK")
-            client.subscribe([(name, SubscribeOptions(qos=1)) for name in filters])
-            session._await("_granted", "SUBACK")
+            session._await(lambda: session._connected, "CONNACK")
+            if filters:
+                client.subscribe([(name, SubscribeOptions(qos=1)) for name in filters])
+                session._await(lambda: session._granted, "SUBACK")
         except (OSError, ValueError, ConnectionLost) as error:  # TLS and names: OSError; wss: ValueError
             session._drop()
             if session._refusal is not None:
@@ -122,14 +131,22 @@ class Session:
         """QoS 1; whoever asks something waits for the answer, not for PUBACK."""
         self._client.publish(topic, payload, qos=1)
 
+    def deliver(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """QoS 1, until PUBACK. Raises Refused where the broker says no, ConnectionLost."""
+        self._rejected = None
+        self._delivering = self._client.publish(topic, payload, qos=1, retain=retain).mid
+        self._await(lambda: self._delivering is None, "PUBACK")
+        if self._rejected is not None:
+            raise Refused(f"{topic}: {self._rejected}")
+
     def close(self) -> None:
-        """DISCONNECT; the broker keeps the session."""
+        """DISCONNECT; the broker keeps the session for ``expiry_s``."""
         self._client.disconnect()
         self._drop()
 
-    def _await(self, flag: str, what: str) -> None:
+    def _await(self, came: Callable[[], bool], what: str) -> None:
         end = time.monotonic() + CONNECT_S
-        while not getattr(self, flag):
+        while not came():
             left = end - time.monotonic()
             if left <= 0:
                 raise ConnectionLost(f"no {what} within {CONNECT_S:.0f} s")
@@ -167,6 +184,13 @@ class Session:
         self._granted = not refused
         if refused:
             self._refusal = f"subscribe refused: {refused}"
+
+    def _on_publish(
+        self, client: Client, userdata: Any, mid: int, reason: ReasonCode, properties: Any
+    ) -> None:
+        if mid == self._delivering:
+            self._delivering = None
+            self._rejected = str(reason) if reason.is_failure else None
 
     def _on_message(self, client: Client, userdata: Any, message: MQTTMessage) -> None:
         try:

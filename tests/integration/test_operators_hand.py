@@ -1,0 +1,328 @@
+"""The operator's hand on a real room: signed by the fleet's tools, over a real broker, obeyed or not."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from diemcau_agent.broker import reachable
+from diemcau_agent.thresholds import Baseline
+from diemcau_sim.mosquitto import PrivateMosquitto, program
+from fakeclock import FakeClock
+from observer import Observer
+from signing import key, key_list, public, seed
+from simroom import SimRoom, living
+
+pytestmark = pytest.mark.mosquitto
+
+PROGRAM = Path(sys.executable).with_name("diemcau-fleet")
+CAMERA = ("restart", "target=camera")
+KEYS = "diemcau/v1/fleet/keys"
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """``lines``: of its output."""
+
+    code: int
+    lines: list[str]
+    errors: str
+
+    @property
+    def last(self) -> list[str]:
+        """The first words of the last line: point, state, code."""
+        return self.lines[-1].split()[:3]
+
+
+class Office:
+    """The centre, with the fleet's tools and everybody's keys. Its broker holds no notice of another test."""
+
+    def __init__(self, folder: Path, broker: PrivateMosquitto) -> None:
+        self.folder = folder
+        self.url = broker.url
+
+    def key_file(self, name: str) -> Path:
+        """As ``signing_key.make`` writes it, of the tests' own seed."""
+        path = self.folder / f"{name}.pem"
+        private = Ed25519PrivateKey.from_private_bytes(seed(name))
+        path.write_bytes(
+            private.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        return path
+
+    async def run(self, room: SimRoom | None, *words: str) -> Ended:
+        """``diemcau-fleet`` with ``words``, while the room's time passes."""
+        process = await asyncio.create_subprocess_exec(
+            PROGRAM, *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        ending = asyncio.create_task(process.communicate(), name="diemcau-fleet")
+        while not ending.done():
+            await asyncio.sleep(0.05)
+            if room is not None:
+                await room.live(0.05)
+        output, errors = await ending
+        return Ended(process.returncode or 0, output.decode().splitlines(), errors.decode())
+
+    async def command(self, room: SimRoom, *words: str, by: str = "operator-1", wait_s: int = 15) -> Ended:
+        signer = ("--key", str(self.key_file(by)), "--iss", by, "--broker", self.url)
+        return await self.run(room, "command", *words, *signer, "--wait-s", str(wait_s))
+
+    async def publish(self, room: SimRoom | None, text: bytes) -> Ended:
+        path = self.folder / "notice.jws"
+        path.write_bytes(text)
+        return await self.run(room, "publish", str(path), "--broker", self.url)
+
+    async def confer(
+        self, room: SimRoom | None, *more: str, revision: int = 1, freeze: str = "", by: str = "operator-1"
+    ) -> Ended:
+        """A conference of this hour, and of everybody."""
+        path = self.folder / "conference.toml"
+        start = int(time.time()) - 600
+        path.write_text(
+            f'id = "national-1"\nrevision = {revision}\nstart = {start}\nend = {start + 3600}\n'
+            f'groups = ["all"]\n{freeze}\n[thresholds]\nluma_min = 0.99\n'
+        )
+        signer = ("--key", str(self.key_file(by)), "--iss", by)
+        return await self.run(room, "conference", str(path), *signer, *more)
+
+    async def until_keys(self, room: SimRoom, revision: int) -> None:
+        async with asyncio.timeout(10):
+            while room.app.keyring.revision < revision:
+                await room.live(0.05)
+
+
+def everybody(room_ids: Sequence[str] = (), **more: Any) -> bytes:
+    return key_list(
+        key("operator-1"),
+        key("operator-2"),
+        key("viewer-1", "viewer"),
+        key("collector-1", "collector"),
+        *([key("installer-1", "installer", room_ids)] if room_ids else []),
+        **more,
+    )
+
+
+@pytest.fixture(autouse=True)
+def right_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tools are processes of their own: the room's clock begins at theirs."""
+    monkeypatch.setattr("simroom.FakeClock", lambda: FakeClock(time.time()))
+
+
+@pytest.fixture
+def broker() -> Any:
+    with PrivateMosquitto() as broker:
+        yield broker
+
+
+@pytest.fixture
+def observer(broker: PrivateMosquitto) -> Any:
+    with Observer(broker.url) as listening:
+        yield listening
+
+
+@pytest.fixture
+def denying(tmp_path: Path) -> Iterator[str]:
+    """A broker where nobody may publish."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    (tmp_path / "acl").write_text("topic read #\n")
+    configuration = f"user root\nlistener {port} 127.0.0.1\nallow_anonymous true\nacl_file {tmp_path}/acl\n"
+    (tmp_path / "mosquitto.conf").write_text(configuration)
+    child = subprocess.Popen(
+        [program(), "-c", tmp_path / "mosquitto.conf"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        ends_s = time.monotonic() + 5
+        while not reachable("127.0.0.1", port):
+            assert time.monotonic() < ends_s
+            time.sleep(0.02)
+        yield f"mqtt://127.0.0.1:{port}"
+    finally:
+        child.terminate()
+        child.wait(5)
+
+
+@pytest.fixture
+def office(tmp_path: Path, broker: PrivateMosquitto) -> Office:
+    folder = tmp_path / "office"
+    folder.mkdir()
+    return Office(folder, broker)
+
+
+@pytest.fixture
+async def room(tmp_path: Path, broker: PrivateMosquitto, observer: Observer) -> AsyncIterator[SimRoom]:
+    async with signed_room(tmp_path, broker) as living_room:
+        await observer.until(lambda h: h.name == "status" and h.point == living_room.point)
+        yield living_room
+
+
+def signed_room(folder: Path, broker: PrivateMosquitto, **more: Any) -> Any:
+    return living(folder, broker.url, commands="signed", fleet_keys=[public("fleet-1")], **more)
+
+
+async def test_a_list_is_published_and_who_is_on_it_is_obeyed(room: SimRoom, office: Office) -> None:
+    silent = await office.command(room, room.point, "ping", wait_s=1)
+    assert (silent.code, silent.lines) == (1, [])
+    assert "no answer within 1 s" in silent.errors
+    published = await office.publish(room, everybody())
+    assert (published.code, published.lines) == (0, [f"published at {KEYS}"])
+    await office.until_keys(room, 1)
+    before = room.app.workers.pid("camera")
+    done = await office.command(room, room.point, *CAMERA)
+    assert done.code == 0, done
+    assert [line.split()[1] for line in (done.lines[0], done.lines[-1])] == ["accepted", "done"]
+    assert f'"pid":{room.app.workers.pid("camera")}' in done.lines[-1]
+    assert room.app.workers.pid("camera") != before
+
+
+async def test_a_revoked_key_is_not_even_answered(room: SimRoom, office: Office) -> None:
+    await office.publish(room, everybody())
+    await office.until_keys(room, 1)
+    assert (await office.command(room, room.point, "ping")).code == 0
+    await office.publish(room, everybody(revision=2, revoked=["operator-1"]))
+    await office.until_keys(room, 2)
+    silent = await office.command(room, room.point, "ping", wait_s=1)
+    assert (silent.code, silent.lines) == (1, [])
+    assert (await office.command(room, room.point, "ping", by="operator-2")).code == 0
+    await office.publish(room, everybody())  # the old list once more
+    await room.live(1)
+    assert room.app.keyring.revision == 2
+
+
+async def test_each_role_may_what_it_may(room: SimRoom, office: Office) -> None:
+    await office.publish(room, everybody([room.point]))
+    await office.until_keys(room, 1)
+    assert (await office.command(room, room.point, "ping", by="viewer-1")).code == 0
+    logs = await office.command(room, room.point, "logs", "lines=3", by="viewer-1")
+    assert (logs.code, logs.last[1]) == (0, "done")
+    refused = await office.command(room, room.point, *CAMERA, by="viewer-1")
+    assert (refused.code, refused.last) == (1, [room.point, "refused", "not_permitted"])
+    assert (await office.command(room, room.point, *CAMERA, by="installer-1")).code == 0
+    room.app.room.baseline_now = Baseline(time="2026-11-27T00:00:00.000Z", readings={})  # accepted
+    refused = await office.command(room, room.point, *CAMERA, by="installer-1")
+    assert (refused.code, refused.last) == (1, [room.point, "refused", "not_permitted"])
+
+
+async def test_a_conference_freezes_the_room_until_it_is_cancelled_or_forced(
+    room: SimRoom, office: Office
+) -> None:
+    await office.publish(room, everybody())
+    await office.until_keys(room, 1)
+    published = await office.confer(room, "--broker", office.url)
+    assert published.lines == ["published at diemcau/v1/conference/national-1"]
+    await until(room, lambda: room.app._frozen())
+    refused = await office.command(room, room.point, *CAMERA)
+    assert (refused.code, refused.last) == (1, [room.point, "refused", "frozen"])
+    assert (await office.command(room, room.point, "ping")).code == 0
+    assert (await office.command(room, room.point, *CAMERA, "force=true")).code == 0
+    assert room.app.room.status()["conference"]["frozen"] is True
+    await until(room, lambda: room.shows("camera", "frame_dark"), 30)  # by its own threshold
+    assert (await office.confer(room, "--broker", office.url, "--cancel", revision=2)).code == 0
+    await until(room, lambda: not room.app._frozen())
+    assert (await office.command(room, room.point, *CAMERA)).code == 0
+    await until(room, lambda: room.shows("camera", None), 30)
+    assert room.app.room.status()["conference"] is None
+
+
+async def test_a_viewer_plans_no_conference(room: SimRoom, office: Office, observer: Observer) -> None:
+    await office.publish(room, everybody())
+    await office.until_keys(room, 1)
+    assert (await office.confer(room, "--broker", office.url, by="viewer-1")).code == 0
+    await room.live(70)
+    assert not room.app._frozen()
+    told = await observer.until(lambda h: told_of(h.document, "conference_refused"))
+    assert told.document["data"]["counts"] == {"not_permitted": 1}
+
+
+async def test_a_conference_is_known_after_a_restart_without_a_broker_that_says_so(
+    tmp_path: Path, office: Office, broker: PrivateMosquitto, observer: Observer
+) -> None:
+    point = "xp-frozen"
+    async with signed_room(tmp_path, broker, point=point) as room:
+        await office.publish(room, everybody())
+        await office.until_keys(room, 1)
+        await office.confer(room, "--broker", office.url)
+        await until(room, lambda: room.app._frozen())
+    for topic in (KEYS, "diemcau/v1/conference/national-1"):
+        observer.publish(topic, b"", retain=True)
+    async with signed_room(tmp_path, broker, point=point) as room:
+        assert room.app._frozen()
+        refused = await office.command(room, point, *CAMERA)
+        assert (refused.code, refused.last) == (1, [point, "refused", "frozen"])
+
+
+async def test_a_command_to_a_group_is_answered_by_each_of_its_points(
+    tmp_path: Path, office: Office, broker: PrivateMosquitto
+) -> None:
+    async with signed_room(tmp_path, broker, groups=["lao-cai"]) as room:
+        await office.publish(room, everybody())
+        await office.until_keys(room, 1)
+        done = await office.command(room, "ping", "spread_s=0.2", "--group", "lao-cai", wait_s=3)
+        assert done.lines[-1] == "1 points: 1 done, 0 failed, 0 refused", done
+        assert done.code == 0
+        nobody = await office.command(room, "ping", "--group", "ha-noi", wait_s=1)
+        assert (nobody.code, nobody.lines) == (1, [])
+
+
+async def test_a_command_that_is_only_printed_is_good_when_it_is_sent_by_others(
+    room: SimRoom, office: Office, observer: Observer
+) -> None:
+    await office.publish(room, everybody())
+    await office.until_keys(room, 1)
+    nonce = observer.nonce(room.point)
+    words = (room.point, "ping", "--print", "--nonce", nonce)
+    by = ("--key", str(office.key_file("operator-1")), "--iss", "operator-1")
+    printed = await office.run(room, "command", *words, *by)
+    assert printed.code == 0
+    observer.publish(f"diemcau/v1/point/{room.point}/command/ping", printed.lines[0].encode())
+    await until(room, lambda: any(h.document["state"] == "done" for h in observer.heard("reply/operator-1")))
+
+
+async def test_a_conference_that_came_before_its_key_is_heard_once_the_key_comes(
+    room: SimRoom, office: Office
+) -> None:
+    assert (await office.confer(room, "--broker", office.url)).code == 0
+    await room.live(2)
+    assert not room.app._frozen()
+    await office.publish(room, everybody())
+    await until(room, lambda: room.app._frozen())
+
+
+async def test_a_notice_that_the_broker_refuses_is_not_called_published(
+    office: Office, denying: str, tmp_path: Path
+) -> None:
+    (tmp_path / "notice.jws").write_bytes(everybody())
+    refused = await office.run(None, "publish", str(tmp_path / "notice.jws"), "--broker", denying)
+    assert (refused.code, refused.lines) == (1, [])
+    assert refused.errors == f"diemcau-fleet publish: {KEYS}: Not authorized\n"
+
+
+async def test_a_point_that_is_not_there_is_told(office: Office) -> None:
+    by = ("--key", str(office.key_file("operator-1")), "--iss", "operator-1", "--broker", office.url)
+    nobody = await office.run(None, "command", "xp-nobody", "ping", *by)
+    assert (nobody.code, nobody.lines) == (1, [])
+    assert nobody.errors == "diemcau-fleet command: xp-nobody: the broker has no status of it\n"
+
+
+def told_of(document: Any, kind: str) -> bool:
+    return isinstance(document, dict) and cast("dict[str, Any]", document).get("kind") == kind
+
+
+async def until(room: SimRoom, true: Any, within_s: float = 10.0) -> None:
+    began_s = room.clock.mono_s
+    while not true():
+        assert room.clock.mono_s - began_s <= within_s
+        await room.live(0.25)
