@@ -4,7 +4,7 @@
 #   make demo ONCE=1     one self-test of that room, its report; exit 0 only where the room is ready
 #   make setup           .venv with diemcau-agent and diemcau-sim
 #   make test            the whole suite, then the short form of the torture (ARGS="-k camera" for a part)
-#   make check           ruff, pyright, import-linter, shellcheck
+#   make check           ruff, pyright, import-linter, shellcheck, exposure of the units
 #   make bench           the budgets, measured (BENCH=full for a whole probe period at rest)
 #   make torture         the faults of the table, in slices that add up (MINUTES=20, ROWS=kill,line; REPORT=1: the table)
 #   make schema          docs/schema and docs/codes.md, from the code
@@ -36,6 +36,7 @@ check: packages-dev .venv/dev.stamp
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	shellcheck .ci/run provisioning/*.sh
+	provisioning/exposure.sh
 
 test: packages-dev .venv/dev.stamp
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(or $(ARGS),--ignore tests/torture)

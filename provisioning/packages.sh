@@ -14,6 +14,8 @@ if [ "$set_name" = dev ]; then
     wanted="$wanted iproute2 iputils-ping tshark irtt"
     # Clocks that jump, cards that fail.
     wanted="$wanted libfaketime e2fsprogs mount"
+    # The units, looked at and started; what they call.
+    wanted="$wanted systemd strace util-linux"
 fi
 
 fail() {

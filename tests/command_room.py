@@ -14,6 +14,7 @@ import msgspec
 from diemcau_agent import config
 from diemcau_agent.commands.context import Context
 from diemcau_agent.commands.dispatch import Dispatcher
+from diemcau_agent.commands.outcome import CommandError
 from diemcau_agent.commands.remote import RemoteSettings
 from diemcau_agent.commands.signature import Unsigned, Verifier
 from diemcau_agent.commands.verbs import VERBS
@@ -97,6 +98,9 @@ class Room:
         self.looked: list[str] = []
         self.on_look: Callable[[int], None] | None = None
         self.restarted: list[str] = []
+        self.handed_on: list[bytes] = []
+        """The commands that were to restart the host, as they came."""
+        self.restart_error: CommandError | None = None
         self.identified: list[float] = []
         self.lines: Sequence[str] | OSError = ["one", "two"]
         self.adopts: frozenset[str] = frozenset()
@@ -229,8 +233,11 @@ class Room:
     async def _identify(self, seconds: float) -> None:
         self.identified.append(seconds)
 
-    async def _restart_host(self, nonce: str | None) -> None:
-        self.restarted.append(f"host {nonce}")
+    async def _restart_host(self, command: bytes) -> None:
+        if self.restart_error is not None:
+            raise self.restart_error
+        self.restarted.append("host")
+        self.handed_on.append(command)
 
     async def _publish(self, iss: str, payload: bytes) -> None:
         self.replies.append((iss, payload))

@@ -44,7 +44,7 @@ from .notify import Notifier
 from .outage import Outages, absence, ordered_restarts
 from .outbox import Heartbeat, Outbox
 from .processes import device_workers
-from .reboot import ordered_reboot
+from .reboot.client import SOCKET, RebootClient
 from .room import Room
 from .selftest.runner import Runner
 from .signs import AliveMark
@@ -146,6 +146,7 @@ class App:
         self.window = Window()
         self.outbox = Outbox(spool, self.stamp, clock, self.window, self._conference_on)
         self.workers = Workers(device_workers(settings, clock, self._told))
+        self.reboots = self._reboots()
         self.broker = Broker(
             settings,
             self.stamp,
@@ -154,6 +155,7 @@ class App:
             serve=self._serve,
             received=lambda connection, message: self.inbox.put(connection, message),
             changed=self._connection_changed,
+            reboot_nonce=lambda: None if self.reboots is None else self.reboots.nonce,
         )
         self.machine = Machine(settings, clock, self.workers)
         reflector = settings.line.reflector
@@ -261,6 +263,9 @@ class App:
 
     async def _tasks(self) -> int:
         async with asyncio.TaskGroup() as group:
+            if self.reboots is not None:
+                self.reboots.offer_keys(self.keyring.text)
+                self._spawn(self.reboots.run(), "reboots")
             tasks = [
                 group.create_task(work, name=name)
                 for name, work in (
@@ -402,6 +407,19 @@ class App:
             accepted=lambda: self.room.baseline_now is not None,
         )
 
+    def _reboots(self) -> RebootClient | None:
+        """None in a simulated room that nobody can start again."""
+        place = os.environ.get("DIEMCAU_REBOOT") if self.settings.simulated else str(SOCKET)
+        if place is None or self.settings.commands == "off":
+            return None
+        return RebootClient(Path(place), self.clock, self._nonces_changed)
+
+    def _nonces_changed(self) -> None:
+        self._spawn(self._say_status(), "status")
+
+    async def _say_status(self) -> None:
+        await self.broker.say_status()
+
     # By the clock as it stands: a wrong one freezes what can be forced, or not what somebody has signed for.
 
     def _conference_on(self) -> bool:
@@ -437,7 +455,6 @@ class App:
         memory.give_back()
 
     def _context(self, ring: logs.Ring) -> Context:
-        reboot = os.environ.get("DIEMCAU_REBOOT") if self.settings.simulated else None
         return Context(
             settings=lambda: self.settings,
             clock=self.clock,
@@ -460,7 +477,7 @@ class App:
             remote=self.remote,
             adopt=self._adopt,
             rehearse=None if self.stamping is None else self.line.rehearse,
-            restart_host=None if reboot is None else ordered_reboot(Path(reboot)),
+            restart_host=None if self.reboots is None else self.reboots.restart,
         )
 
     async def _selftest(self, scope: Scope, trigger: Trigger, progress: Any) -> Selftest:

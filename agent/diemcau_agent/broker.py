@@ -81,6 +81,7 @@ class Broker:
         serve: Callable[[Connection], Awaitable[None]],
         received: Callable[[Connection, Message], None],
         changed: Callable[[], None] = lambda: None,
+        reboot_nonce: Callable[[], str | None] = lambda: None,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._settings = settings
@@ -90,6 +91,7 @@ class Broker:
         self._serve = serve
         self._received = received
         self._changed = changed
+        self._reboot_nonce = reboot_nonce
         self._executor = ThreadPoolExecutor(1, "connect")
         self._uniform = uniform
         self._backoff = Backoff(uniform)
@@ -145,8 +147,8 @@ class Broker:
         return await self.publish("status", self.online(), retain=True)
 
     def online(self) -> bytes:
-        """``status`` = ``online`` with the newest nonce."""
-        return self._status("online", self.nonces.current)
+        """``status`` = ``online`` with the newest nonces."""
+        return self._status("online", self.nonces.current, self._reboot_nonce())
 
     async def goodbye(self) -> None:
         """Say ``offline`` and DISCONNECT, bounded; :meth:`run` ends with it."""
@@ -273,8 +275,14 @@ class Broker:
                 break
         await connection.close(goodbye=True, reason=MOVED)
 
-    def _status(self, status: Literal["online", "offline", "lost"], nonce: str | None = None) -> bytes:
-        return encode(Status(**self._stamp.fields(Status), status=status, nonce=nonce))
+    def _status(
+        self,
+        status: Literal["online", "offline", "lost"],
+        nonce: str | None = None,
+        reboot_nonce: str | None = None,
+    ) -> bytes:
+        fields = self._stamp.fields(Status)
+        return encode(Status(**fields, status=status, nonce=nonce, reboot_nonce=reboot_nonce))
 
 
 def reachable(host: str, port: int) -> bool:

@@ -91,6 +91,12 @@ def parser() -> argparse.ArgumentParser:
     probe.add_argument("--json", action="store_true", help="JSON, for programs")
     probe.add_argument("--language", choices=("vi", "en"), help="default: LANG's")
 
+    reboot = commands.add_parser(
+        "reboot-helper", help="restart the machine for whom it may (by systemd only)"
+    )
+    reboot.add_argument("--config", type=Path, required=True, metavar="FILE", help="the settings, root's own")
+    reboot.add_argument("--user", default="diemcau", metavar="NAME", help="the agent's; default: diemcau")
+
     check = commands.add_parser("check-config", help="check a settings file, telling every error")
     check.add_argument("file", type=Path, metavar="FILE")
     schema = commands.add_parser(
@@ -181,6 +187,17 @@ def _check_config(arguments: argparse.Namespace) -> int:
     return OK
 
 
+def _reboot_helper(arguments: argparse.Namespace) -> int:
+    from .reboot import serve
+
+    folders = {name: os.environ.get(name) for name in ("STATE_DIRECTORY", "RUNTIME_DIRECTORY")}
+    state, runtime = folders.values()
+    if not state or not runtime:
+        print(f"got {folders}, expected both: see diemcau-reboot.service", file=sys.stderr)
+        return USAGE
+    return serve.main(arguments.config, Path(state), Path(runtime), arguments.user)
+
+
 def _schema(arguments: argparse.Namespace) -> int:
     from . import schema
 
@@ -268,4 +285,5 @@ _COMMANDS = {
     "probe": _probe,
     "check-config": _check_config,
     "schema": _schema,
+    "reboot-helper": _reboot_helper,
 }

@@ -16,6 +16,10 @@ from typing import Protocol
 
 _STA_UNSYNC = 0x0040
 _TIME_ERROR = 5
+BELIEVED_S = 32_000.0
+"""kernel/time/ntp.c: the greatest error grows by 500 us a second, and beyond 16 s the clock is unsynced."""
+SET_S = 2.0
+"""A clock that moves by more between two touches was set: slewing makes 500 us a second, 2,048 s at most."""
 
 
 class Clock(Protocol):
@@ -77,14 +81,43 @@ class _Timex(ctypes.Structure):
 
 
 def kernel_clock_synced() -> bool:
-    """adjtimex(2): neither TIME_ERROR nor STA_UNSYNC. False where it cannot be asked."""
+    """adjtimex(2): neither TIME_ERROR nor STA_UNSYNC. Where it is refused (ProtectClock= of our units), what
+    systemd-timesyncd has left; False where nobody says."""
     try:
         libc = ctypes.CDLL(None, use_errno=True)
         timex = _Timex()
         state = libc.adjtimex(ctypes.byref(timex))
     except (OSError, AttributeError):
         return False
-    return state >= 0 and state != _TIME_ERROR and not timex.status & _STA_UNSYNC
+    if state < 0:
+        return _timesyncd.synced(time.time(), time.clock_gettime(time.CLOCK_BOOTTIME))
+    return state != _TIME_ERROR and not timex.status & _STA_UNSYNC
+
+
+class Timesyncd:
+    """What adjtimex(2) would say of a clock that systemd-timesyncd holds, from the file that it touches each
+    time it has set it. ``mark`` may be in no folder at all."""
+
+    def __init__(self, mark: Path = Path("/run/systemd/timesync/synchronized")) -> None:
+        self._mark = mark
+        self._touched_s: float | None = None
+        self._began_s = 0.0
+
+    def synced(self, wall_s: float, mono_s: float) -> bool:
+        """``mono_s``: of CLOCK_BOOTTIME. Not where the clock was set by another since, or the last time is as
+        long ago as the kernel believes it."""
+        try:
+            touched_s = self._mark.stat().st_mtime
+        except OSError:
+            self._touched_s = None
+            return False
+        began_s = wall_s - mono_s
+        if touched_s != self._touched_s:
+            self._touched_s, self._began_s = touched_s, began_s
+        return 0 <= wall_s - touched_s < BELIEVED_S and abs(began_s - self._began_s) < SET_S
+
+
+_timesyncd = Timesyncd()
 
 
 def rfc3339(wall_s: float) -> str:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import struct
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +23,7 @@ from typing import Any, Protocol
 import msgspec
 
 from . import control_requests as requests
+from . import peer
 from .control_requests import MAX_REQUEST_BYTES
 from .model import Scope, Trigger
 
@@ -230,10 +230,7 @@ class _Wire:
         writer.transport.set_write_buffer_limits(high=0)
 
     def peer_uid(self) -> int:
-        """Who is on the other side, as the kernel says (unix(7), SO_PEERCRED)."""
-        form = struct.Struct("iII")  # pid, uid, gid
-        packed = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, form.size)
-        return form.unpack(packed)[1]
+        return peer.uid(self._socket)
 
     def put(self, message: Mapping[str, Any]) -> None:
         """Write without waiting; nothing where the client has left."""

@@ -74,6 +74,8 @@ class Centre:
     ) -> Document:
         """Give ``point`` a command and wait for its last answer ("done", "failed" or "refused")."""
         status = self.retained(point, "status")
+        if verb == "restart" and args == {"target": "host"}:
+            args = {**args, "reboot_nonce": status["reboot_nonce"]}
         now = int(time.time())
         claims = {
             "id": str(uuid.uuid4()),

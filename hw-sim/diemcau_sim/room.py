@@ -6,7 +6,8 @@
         room.world.set_fault("camera_hung", True)
 
 In ``directory``: ``world.sock`` (the world), ``agent.toml`` (the settings made for the agent), ``agent.log``
-(its stderr), ``boot_id``, ``state/`` and ``run/`` (the agent's state_dir and runtime_dir).
+(its stderr), ``boot_id``, ``state/`` and ``run/`` (the agent's state_dir and runtime_dir), ``reboot.sock``
+and ``reboot/`` (the reboot helper's, as it were root's).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from diemcau_agent.config import ConfigError, check
 from . import configuration
 from .acoustics import Acoustics, read_wav
 from .network import Network
+from .rebooting import Rebooting
 from .rooms import SOCKET_NAME
 from .scene import Scene
 from .server import WorldServer
@@ -88,6 +90,7 @@ class Room:
         self._network: Network | None = None
         self._service: Service | None = None
         self._boots = self.world.boots
+        self._rebooting = Rebooting(self.world, self.directory)
         self._stack = ExitStack()
 
     def __enter__(self) -> Room:
@@ -115,6 +118,11 @@ class Room:
             stack.callback(self._network.stop)
             relayed = self._broker._replace(netloc=f"127.0.0.1:{self._network.broker_port}").geturl()
             settings = self._settings(relayed, self._network.reflector)
+            try:
+                self._rebooting.start(check(settings))
+            except OSError as error:
+                raise RoomError(f"{self._rebooting.path}: cannot be made: {error}") from error
+            stack.callback(self._rebooting.stop)
             env = self._start_sound(stack)
             config = self.directory / "agent.toml"
             config.write_text(configuration.to_toml(settings), encoding="utf-8")
@@ -124,7 +132,7 @@ class Room:
                 {
                     **env,
                     "DIEMCAU_BOOT_ID_FILE": str(self.directory / "boot_id"),
-                    "DIEMCAU_REBOOT": str(self.socket_path),
+                    "DIEMCAU_REBOOT": str(self._rebooting.path),
                 },
                 mark=str(self.directory),
                 log_path=self.log_path,
@@ -206,6 +214,7 @@ class Room:
     def _boot(self, machine_started: bool) -> None:
         if machine_started:
             (self.directory / "boot_id").write_text(f"{uuid.uuid4()}\n")
+            self._rebooting.booted()
 
     def _follow(self) -> None:
         """What the world's changes mean outside of it: the line's cut, the machine's restart."""

@@ -57,6 +57,13 @@ async def next_session(observer: Observer, after: int) -> None:
     await observer.until(lambda h: online(h) and h.document["session"] > after)
 
 
+async def reboot_nonce(observer: Observer, *, other_than: str | None) -> str:
+    heard = await observer.until(
+        lambda h: online(h) and not h.retained and h.document["reboot_nonce"] not in (None, other_than)
+    )
+    return str(heard.document["reboot_nonce"])
+
+
 async def cli(room: Room, *arguments: str) -> tuple[int, str]:
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "diemcau_agent", *arguments, "--runtime-dir", str(room.runtime_dir),
@@ -99,7 +106,8 @@ async def test_a_restart_of_the_agent_is_proved_by_its_next_session(room: Room, 
 
 
 async def test_a_restart_of_the_host_is_proved_by_its_new_boot(room: Room, observer: Observer) -> None:
-    ident = observer.command(POINT, "restart", {"target": "host"})
+    first = await reboot_nonce(observer, other_than=None)
+    ident = observer.command(POINT, "restart", {"target": "host", "reboot_nonce": first})
     accepted = await observer.answer(ident, "accepted")
     done = await observer.answer(ident, "done", timeout_s=15)
     assert done["boot"] != accepted["boot"]
@@ -108,6 +116,20 @@ async def test_a_restart_of_the_host_is_proved_by_its_new_boot(room: Room, obser
     told = await outage(observer, done["session"])
     assert (told["cause"], told["began_boot"]) == ("command", accepted["boot"])
     assert told["reason"] == "stopped in good order"
+    await reboot_nonce(observer, other_than=first)  # a new boot has a new one
+
+
+async def test_a_host_is_not_restarted_with_a_reboot_nonce_that_is_not_its_own(
+    room: Room, observer: Observer
+) -> None:
+    boot = (room.directory / "boot_id").read_text()
+    nonce = await reboot_nonce(observer, other_than=None)
+    for args in ({"target": "host"}, {"target": "host", "reboot_nonce": "0" * 32}):
+        answer = await observer.answer(observer.command(POINT, "restart", args))
+        assert (answer["state"], answer["code"]) == ("refused", "bad_nonce")
+        assert "reboot_nonce" in answer["detail"]
+    assert observer.heard("status", POINT)[-1].document["reboot_nonce"] == nonce
+    assert (room.directory / "boot_id").read_text() == boot
 
 
 async def test_an_agent_that_is_killed_is_back_with_its_events_and_leaves_no_process(

@@ -16,6 +16,7 @@ from command_room import ISS, POINT, Room, judged, settings, until
 from diemcau_agent.commands import journal as journals
 from diemcau_agent.commands.dispatch import RUNNING_LIMIT
 from diemcau_agent.commands.journal import Journal
+from diemcau_agent.commands.outcome import Refused
 from diemcau_agent.commands.signature import Unsigned
 from diemcau_agent.commands.verbs.ping import Ping
 from diemcau_agent.database import Corrupt, DatabaseError
@@ -394,7 +395,9 @@ async def restarted_host(tmp_path: Path, clock: FakeClock, boot: str) -> Room:
     room = await Room.open(tmp_path, clock)
     await room.send("restart", {"target": "host", "reboot_nonce": "n1"})
     await until(lambda: bool(room.restarted))
-    assert room.restarted == ["host n1"]
+    assert room.restarted == ["host"]
+    handed_on = json.loads(room.handed_on[0])
+    assert handed_on == room.claims("restart", {"target": "host", "reboot_nonce": "n1"})
     await room.close()
     room = await Room.open(tmp_path, clock, boot)
     await room.dispatcher.resume()
@@ -441,6 +444,14 @@ async def test_a_kit_that_cannot_restart_its_host_says_so(room: Room) -> None:
     room.rewire(restart_host=None)
     reply = await room.order("restart", {"target": "host"})
     assert (reply.state, reply.code) == ("failed", "unsupported")
+
+
+async def test_a_host_that_the_reboot_helper_does_not_restart_is_refused_with_its_reason(room: Room) -> None:
+    room.restart_error = Refused("bad_nonce", "args.reboot_nonce: another was expected")
+    for number in range(4):  # what was refused does not count among the day's three
+        reply = await room.order("restart", {"target": "host"}, id=f"restart-{number}")
+        assert (reply.state, reply.code) == ("refused", "bad_nonce")
+        assert reply.detail == "args.reboot_nonce: another was expected"
 
 
 async def test_a_device_comes_back_with_a_new_pid_and_a_good_probe(room: Room) -> None:

@@ -59,9 +59,17 @@ def test_an_agent_that_is_killed_comes_back_on_the_same_boot(room: Room) -> None
 def test_a_reboot_that_the_agent_orders_is_a_new_boot(room: Room) -> None:
     boot, pid = (room.directory / "boot_id").read_text(), room.pid
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as order:
-        order.connect(str(room.socket_path))
-        order.sendall(json.dumps({"do": "reboot", "reboot_nonce": None}).encode() + b"\n")
-        assert order.makefile("rb").readline() == b'{"ok":{"boots":2}}\n'
+        order.connect(str(room.directory / "reboot.sock"))
+        answers = order.makefile("rb")
+        order.sendall(b'{"do": "nonce"}\n')
+        nonce = json.loads(answers.readline())["ok"]["reboot_nonce"]
+        now_s = int(time.time())
+        claims = {
+            "id": "command-1", "aud": "point/xp-0001", "verb": "restart", "iss": "operator-1",
+            "iat": now_s, "exp": now_s + 60, "args": {"target": "host", "reboot_nonce": nonce},
+        }  # fmt: skip
+        order.sendall(json.dumps({"do": "reboot", "command": json.dumps(claims)}).encode() + b"\n")
+        assert json.loads(answers.readline()) == {"ok": {"restarting": True}}
     until(lambda: room.starts == 2)
     assert room.wait_ready(SOON_S)
     assert room.pid != pid

@@ -93,8 +93,9 @@ class Context(msgspec.Struct, frozen=True):
     adopt: Callable[[Settings], frozenset[str]]
     """Take changed settings into force; the dotted names of those that a running agent could take.
     The others come with its next start."""
-    restart_host: Callable[[str | None], Awaitable[None]] | None = None
-    """(reboot nonce): order the restart. None: this kit has nothing that may restart it."""
+    restart_host: Callable[[bytes], Awaitable[None]] | None = None
+    """(the command as it came): have it restart the machine; returns once it does. Raises Refused or Failed.
+    None: this kit has nothing that may restart it."""
     rehearse: Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]] | None = None
     """(seconds, rate_pps, size_bytes, dscp): the line's record. None: no reflector is configured."""
     update: Callable[[str, str, str], Awaitable[Mapping[str, Any]]] | None = None

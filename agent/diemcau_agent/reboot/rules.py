@@ -1,0 +1,101 @@
+"""Whether this command restarts this machine now. Pure.
+
+In the order of docs/wire.md: size, signature, audience, journal, nonce, expiry, role, verb, args; then the
+room's policy and three a day. What the daemon checks too is checked here again by what is root's alone: its
+own list of keys, its own journal of ids, a nonce of its own making.
+
+Only an operator's key will do. An installer's holds until the room is accepted, and that is the daemon's
+word: one that was taken over would say "not yet" for ever. Who installs a kit stands before its plug.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from diemcau_agent.commands.claims import MAX_BYTES, check_times, claims, fitted, read
+from diemcau_agent.commands.outcome import Refused
+from diemcau_agent.commands.signature import Verifier
+
+A_DAY = 3
+DAY_S = 86_400.0
+KEEP_IDS = 1000
+"""At three a day a year's; an older replay is stopped by its nonce."""
+
+
+class Moment(Struct, frozen=True):
+    """``mono_s``: since the boot ``boot`` (CLOCK_BOOTTIME). ``synced``: whether ``wall_s`` was true."""
+
+    boot: str
+    mono_s: float
+    wall_s: float
+    synced: bool
+
+
+class Past(Struct, frozen=True):
+    """``ids``: of the commands that were obeyed, oldest first. ``restarts``: those that may count still."""
+
+    ids: tuple[str, ...] = ()
+    restarts: tuple[Moment, ...] = ()
+
+
+class _Args(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    target: Literal["host"]
+    reboot_nonce: Annotated[str, Meta(max_length=64)]
+    force: bool = False
+
+
+def decide(
+    command: bytes,
+    *,
+    point: str,
+    verifier: Verifier | None,
+    host_restart: bool,
+    past: Past,
+    now: Moment,
+    nonce: str,
+) -> Past:
+    """The past with this restart in it: to be on the card before the machine restarts.
+
+    ``verifier`` None: commands are off. ``host_restart``: the room's policy. Raises Refused; Unanswerable
+    where it is not known who asks.
+    """
+    if verifier is None:
+        raise Refused("not_permitted", "commands are off in this room's settings")
+    if len(command) > MAX_BYTES:
+        raise Refused("too_large", f"got {len(command)} bytes, expected at most {MAX_BYTES}")
+    claim = claims(read(verifier.open(command)))
+    if claim.aud != f"point/{point}":
+        raise Refused("wrong_audience", f"aud: got {claim.aud}, expected point/{point}")
+    if claim.id in past.ids:
+        raise Refused("bad_nonce", "id: it was obeyed before, and its reboot_nonce is used up")
+    given = claim.args.get("reboot_nonce")
+    if not isinstance(given, str) or not secrets.compare_digest(given.encode(), nonce.encode()):
+        raise Refused("bad_nonce", "args.reboot_nonce: expected the one of this point's status")
+    check_times(claim, now.wall_s, synced=now.synced)
+    if not verifier.permits(claim.iss, claim.verb):
+        raise Refused("not_permitted", f"{claim.iss}: to restart the host takes an operator's key")
+    if claim.verb != "restart":
+        raise Refused("unknown_verb", f"got {claim.verb}, expected restart")
+    fitted(_Args, claim.args, "args")
+    if not host_restart:
+        raise Refused("not_permitted", "this room's policy forbids to restart the host")
+    recent = tuple(then for then in past.restarts if not surely_over(then, now))
+    if len(recent) >= A_DAY:
+        raise Refused("too_often", f"got {len(recent)} restarts in 24 h, expected at most {A_DAY}")
+    return Past((*past.ids, claim.id)[-KEEP_IDS:], (*recent, now))
+
+
+def surely_over(then: Moment, now: Moment) -> bool:
+    """Whether ``then`` is a day ago whatever the clock has done since. In doubt it is not."""
+    if then.boot == now.boot:
+        return now.mono_s - then.mono_s >= DAY_S
+    # It was before this boot, so at least as long ago as this boot lasts.
+    return now.mono_s >= DAY_S or (then.synced and now.synced and now.wall_s - then.wall_s >= DAY_S)
+
+
+def full(now: Moment) -> Past:
+    """What to believe where the record cannot be read: as many restarts as may be, just now."""
+    return Past((), (now,) * A_DAY)

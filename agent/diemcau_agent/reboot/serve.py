@@ -1,0 +1,147 @@
+"""The process that may restart the machine: socket-activated, root's, gone when nobody asks. What may be
+asked: :mod:`.guard`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pwd
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from diemcau_agent import peer
+from diemcau_agent.config import Settings, load
+from diemcau_agent.exits import OK, USAGE
+
+from .guard import MAX_LINE_BYTES, Guard, NotOurs, refusal
+from .record import Record
+
+IDLE_S = 30.0
+REQUEST_S = 5.0
+RESTART_S = 20.0
+FIRST_FD = 3
+"""sd_listen_fds(3)."""
+
+log = logging.getLogger(__name__)
+
+
+def serve(listener: socket.socket, guard: Guard, idle_s: float = IDLE_S) -> None:
+    """One connection after the other, until nobody has come for ``idle_s``, or the machine restarts. Raises
+    OSError where the listener is shut."""
+    while True:
+        listener.settimeout(idle_s)
+        try:
+            connection, _ = listener.accept()
+        except TimeoutError:
+            return
+        with connection:
+            try:
+                if _converse(connection, guard):
+                    return
+            except OSError as error:
+                log.info("the connection is over: %s", error)
+
+
+def _converse(connection: socket.socket, guard: Guard) -> bool:
+    """Every request of a connection; whether one of them restarts the machine."""
+    uid = peer.uid(connection)
+    if uid not in guard.uids:
+        log.warning("uid %d asked, and may not", uid)
+        _send(connection, refusal("not_permitted", f"got uid {uid}, expected root or the agent's own"))
+        return False
+    waiting = b""
+    while True:
+        line, waiting = _line(connection, waiting)
+        if not line:
+            return False
+        if len(line) > MAX_LINE_BYTES:
+            _send(connection, refusal("too_large", f"expected a line of at most {MAX_LINE_BYTES} bytes"))
+            return False
+        answer = guard.answer(line)
+        _send(connection, answer)
+        if "restarting" in answer.get("ok", ()):
+            return True
+
+
+def _line(connection: socket.socket, waiting: bytes) -> tuple[bytes, bytes]:
+    """The next line and what came after it; an unended line over the limit as it is; empty at the end. Raises
+    TimeoutError: who is slow keeps nobody out."""
+    deadline = time.monotonic() + REQUEST_S
+    buffer = bytearray(waiting)
+    while (end := buffer.find(b"\n")) < 0 and len(buffer) <= MAX_LINE_BYTES:
+        connection.settimeout(max(0.001, deadline - time.monotonic()))
+        data = connection.recv(65_536)
+        if not data:
+            return b"", b""
+        buffer += data
+    return (bytes(buffer), b"") if end < 0 else (bytes(buffer[: end + 1]), bytes(buffer[end + 1 :]))
+
+
+def _send(connection: socket.socket, answer: Mapping[str, Any]) -> None:
+    connection.settimeout(REQUEST_S)
+    connection.sendall(json.dumps(answer).encode() + b"\n")
+
+
+# --- As a process of its own
+
+
+def main(config: Path, state: Path, runtime: Path, user: str) -> int:
+    """``user``: the agent's, who may ask besides root. The exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    listener = inherited(os.environ)
+    if listener is None:
+        log.critical("got no socket from systemd (LISTEN_FDS), expected one: see diemcau-reboot.socket")
+        return USAGE
+    record = Record(state, runtime)
+    with listener:
+        serve(listener, Guard(lambda: of_root(config), record, allowed(user), restart))
+    return OK
+
+
+def allowed(user: str) -> frozenset[int]:
+    try:
+        return frozenset({0, pwd.getpwnam(user).pw_uid})
+    except KeyError:
+        log.error("there is no user %s here: only root may ask", user)
+        return frozenset({0})
+
+
+def inherited(environment: Mapping[str, str]) -> socket.socket | None:
+    """The listening socket that systemd hands over (sd_listen_fds(3)); None where it does not."""
+    if environment.get("LISTEN_PID") != str(os.getpid()) or environment.get("LISTEN_FDS") != "1":
+        return None
+    os.set_inheritable(FIRST_FD, False)
+    return socket.socket(fileno=FIRST_FD)
+
+
+def of_root(path: Path) -> Settings:
+    """The settings of a file that only root, or whoever runs this, can write. Raises NotOurs, ConfigError,
+    OSError."""
+    for place in (path, path.parent):
+        status = place.stat()
+        if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022:
+            raise NotOurs(
+                f"{place}: got owner {status.st_uid}, mode {status.st_mode & 0o7777:04o}, expected root's, "
+                "and writable by nobody else"
+            )
+    return load(path)
+
+
+def restart() -> None:
+    """Raises OSError where it cannot be ordered."""
+    # What stops the units stops this one too; the answer is to leave before that.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        subprocess.run(("systemctl", "reboot"), check=True, capture_output=True, text=True, timeout=RESTART_S)
+    except subprocess.CalledProcessError as error:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise OSError(f"systemctl reboot: exit code {error.returncode}: {error.stderr.strip()}") from None
+    except subprocess.TimeoutExpired:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise OSError(f"systemctl reboot: no answer in {RESTART_S:g} s") from None
