@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import ssl
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
@@ -31,6 +34,11 @@ class Tls(msgspec.Struct, frozen=True):
     key_file: str | None
 
     def context(self) -> ssl.SSLContext:
+        """From the files as they are now. Raises FileNotFoundError, which names the first that is not there,
+        OSError, ValueError."""
+        for name in (self.ca_file, self.cert_file, self.key_file):
+            if name is not None and not Path(name).exists():  # ssl does not say which
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
         context = ssl.create_default_context(cafile=self.ca_file)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if self.cert_file is not None:

@@ -366,6 +366,7 @@ class App:
 
     def _connection_changed(self) -> None:
         self.indicator.online = self.broker.trouble is None
+        self.indicator.enrolled = self.broker.enrolled
         self.outages.changed(self.broker.trouble)
         self.line.trouble()
         self.indicator.refresh()

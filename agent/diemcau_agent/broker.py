@@ -16,7 +16,7 @@ from .backoff import STABLE_S, Backoff
 from .clock import Clock, wait
 from .config import Settings
 from .model import Status, encode
-from .mqtt import ConnectFailed, Connection, ConnectionLost, Message, Refused, Will
+from .mqtt import ConnectFailed, Connection, ConnectionLost, Message, NotEnrolled, Refused, Will
 from .outage import silent
 from .stamp import Stamp, new_connection
 from .topics import CONFERENCE_FILTER, NOTICE_FILTERS, command_filters, point
@@ -104,6 +104,8 @@ class Broker:
         self.connection: Connection | None = None
         self.trouble: str | None = "not connected yet"
         """Why there is no connection, None while there is one."""
+        self.enrolled = True
+        """False where the last try found no certificate of ours; each try looks for it again."""
         self._changed_s = clock.monotonic()
         self.url = settings.broker.urls[0]
         """The broker that was tried last."""
@@ -182,11 +184,13 @@ class Broker:
                 on_message=self._received,
             )
         except ConnectFailed as error:
+            self.enrolled = not isinstance(error, NotEnrolled)
             self.trouble = str(error) or type(error).__name__
             self._changed()
             wait_s = self._backoff.failed(refused=isinstance(error, Refused))
             log.info("broker %s: %s; again in %.1f s", url, self.trouble, wait_s)
             return wait_s
+        self.enrolled = True
         started = self._clock.monotonic()
         reason = "ended"
         try:

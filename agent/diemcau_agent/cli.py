@@ -97,6 +97,12 @@ def parser() -> argparse.ArgumentParser:
     reboot.add_argument("--config", type=Path, required=True, metavar="FILE", help="the settings, root's own")
     reboot.add_argument("--user", default="diemcau", metavar="NAME", help="the agent's; default: diemcau")
 
+    enrol = commands.add_parser("enrol", help="get or renew this kit's certificate (EST, RFC 7030)")
+    enrol.add_argument("--config", type=Path, required=True, metavar="FILE", help="the settings, TOML")
+    enrol.add_argument("--renew", action="store_true", help="now; default: at two thirds of its life")
+    enrol.add_argument("--json", action="store_true", help="JSON, for programs")
+    enrol.add_argument("--language", choices=("vi", "en"), help="default: the settings'")
+
     check = commands.add_parser("check-config", help="check a settings file, telling every error")
     check.add_argument("file", type=Path, metavar="FILE")
     schema = commands.add_parser(
@@ -177,6 +183,20 @@ def _run(arguments: argparse.Namespace) -> int:
     from . import app
 
     return app.main(settings)
+
+
+def _enrol(arguments: argparse.Namespace) -> int:
+    settings = _load(arguments.config)
+    if settings is None:
+        return USAGE
+    from .enrolment import command
+
+    return command.enrol(
+        settings,
+        renew=arguments.renew,
+        as_json=arguments.json,
+        language=arguments.language or settings.language,
+    )
 
 
 def _check_config(arguments: argparse.Namespace) -> int:
@@ -283,6 +303,7 @@ _COMMANDS = {
     "baseline": _ask,
     "line": _ask,
     "probe": _probe,
+    "enrol": _enrol,
     "check-config": _check_config,
     "schema": _schema,
     "reboot-helper": _reboot_helper,

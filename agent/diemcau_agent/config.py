@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -184,7 +185,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def identity_dir(self) -> str:
-        """Where the enrolment keeps ``key.pem``, ``cert.pem`` and ``ca.pem``."""
+        """Where the enrolment keeps ``identity.pem``, key and certificate in one, and ``ca.pem``."""
         return f"{self.state_dir}/identity"
 
     @property
@@ -195,8 +196,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             return Tls(broker.ca_file, broker.cert_file, broker.key_file)
         return Tls(
             broker.ca_file or f"{self.identity_dir}/ca.pem",
-            broker.cert_file or f"{self.identity_dir}/cert.pem",
-            broker.key_file or f"{self.identity_dir}/key.pem",
+            broker.cert_file or f"{self.identity_dir}/identity.pem",
+            broker.key_file,
         )
 
     @property
@@ -275,6 +276,14 @@ def _across(settings: Settings) -> list[str]:
             errors.append(f'broker.urls[{index}]: got "{url}", expected a port from 1 to 65535')
         if url.startswith("mqtt://") and not settings.simulated:
             errors.append(f'broker.urls[{index}]: got "{url}", expected mqtts:// or wss:// on a real kit')
+    if settings.enrolment is not None:
+        url = settings.enrolment.url
+        try:
+            good = urlsplit(url).port != 0
+        except ValueError:
+            good = False
+        if not good:
+            errors.append(f'enrolment.url: got "{url}", expected a host and perhaps a port from 1 to 65535')
     if (settings.broker.cert_file is None) != (settings.broker.key_file is None):
         errors.append("broker: got one of cert_file and key_file, expected both or neither")
     return errors

@@ -55,7 +55,7 @@ class ControlRoom(Protocol):
     """What the control socket needs of the agent. Every method may raise :class:`Refused`.
 
     A *status* is ``{"birth": Birth, "health": Health or null, "connection": {"state": "online",
-    "connecting" or "offline", "broker": url or null, "since": time, "detail": text or null},
+    "connecting", "enrolling" or "offline", "broker": url or null, "since": time, "detail": text or null},
     "selftest": {"running": null or {"run", "scope", "trigger", "total", "steps": [progress, ...]},
     "last": Selftest or null}, "events": [Event, ...] (oldest first), "language": "vi" or "en"}``;
     the documents are those on the wire.

@@ -64,7 +64,7 @@ class Sign:
 
 
 class Indicator:
-    """Shows the most urgent of: identify, testing, help, no broker, readiness.
+    """Shows the most urgent of: identify, testing, help, enrolling, no broker, readiness.
 
     Nobody waits for it, so a dead light or screen never stops anything: what cannot be shown is logged
     and tried again. Whoever changes what decides calls :meth:`refresh`.
@@ -78,6 +78,7 @@ class Indicator:
         self._words = Sign(clock, lambda: self.words, self._set_words, shown="") if screen else None
         self.readiness: Readiness = "unknown"
         self.online = False
+        self.enrolled = True
         self.testing = False
         self.help = False
         self.identifying = 0
@@ -93,14 +94,16 @@ class Indicator:
         if self.help:
             return "help"
         if not self.online:
-            return "no_broker"
+            return "no_broker" if self.enrolled else "enrolling"
         return PATTERNS[self.readiness]
 
     @property
     def words(self) -> str:
         if self.identifying:
             return translate("Here", self._language)
-        return translate(self.message, self._language) if self.message else ""
+        if self.message:
+            return translate(self.message, self._language)
+        return "" if self.enrolled else translate("This kit is not enrolled yet.", self._language)
 
     def refresh(self) -> None:
         """Something that decides the pattern or the words has changed."""

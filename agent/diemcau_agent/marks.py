@@ -56,6 +56,7 @@ ONLINE = Mark("●", "online", "good")
 CONNECTIONS = {
     "online": ONLINE,
     "connecting": Mark("…", "connecting", "fair"),
+    "enrolling": Mark("○", "not enrolled yet", "bad"),
     "offline": Mark("○", "no broker", "bad"),
 }
 AWAY = Mark("○", "the agent does not answer", "bad")

@@ -7,6 +7,7 @@ Errors::
 
     ConnectionLost             the connection ended; whatever was not acknowledged is not delivered
     ConnectFailed
+    ├── NotEnrolled            our certificate is not there yet
     ├── LineDown               no route, no name, no answer
     └── Refused                the broker answered, and said no (``reason``)
 """
@@ -53,6 +54,10 @@ class ConnectionLost(Exception):
 
 
 class ConnectFailed(Exception):
+    pass
+
+
+class NotEnrolled(ConnectFailed):
     pass
 
 
@@ -120,7 +125,7 @@ class Connection:
         executor: Executor,
         on_message: Receive,
     ) -> Connection:
-        """Connect and wait for CONNACK. Raises LineDown or Refused within some 20 s. What a resumed session
+        """Connect and wait for CONNACK. Raises ConnectFailed within some 20 s. What a resumed session
         held back for us comes right behind it: ``on_message`` is called before this returns.
 
         Name look-up, TCP and TLS block, so they run in ``executor``.
@@ -174,6 +179,9 @@ class Connection:
         except TimeoutError:
             connection._drop()
             raise LineDown(f"{address.host}:{address.port}: no answer in time") from None
+        except FileNotFoundError as error:
+            connection._drop()
+            raise NotEnrolled(f"not enrolled yet: {error.filename} is not there") from None
         except (OSError, ValueError) as error:  # TLS and name errors are OSErrors; wss: ValueError
             connection._drop()
             raise LineDown(f"{address.host}:{address.port}: {error}") from None

@@ -137,7 +137,7 @@ class Room:
             "birth": msgspec.to_builtins(birth(self.settings, self._stamp, self._monitor.looks)),
             "health": msgspec.to_builtins(health(self._stamp, self._book)),
             "connection": {
-                "state": "online" if online else "connecting",
+                "state": "online" if online else "connecting" if broker.enrolled else "enrolling",
                 "broker": broker.url,
                 "since": rfc3339(broker.since_s),
                 "detail": broker.trouble,

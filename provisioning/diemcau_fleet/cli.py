@@ -15,6 +15,7 @@ from diemcau_agent.exits import OK
 from .arguments import broker_address as _address
 from .arguments import fleet_id as _id
 from .arguments import number as _number
+from .office import ca, est, kits, operators, services
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,6 +42,8 @@ def parser() -> argparse.ArgumentParser:
     orders.add_command(commands.add_parser("command", help="sign a command, send it, print what comes of it"))
     orders.add_conference(commands.add_parser("conference", help="sign a conference for all kits"))
     orders.add_publish(commands.add_parser("publish", help="publish a signed list of keys or conference"))
+    for office in (ca, kits, services, operators, est):
+        office.add(commands)
     return whole
 
 
@@ -198,9 +201,15 @@ def _publish(arguments: argparse.Namespace) -> int:
 
 
 _COMMANDS = {
+    "ca": ca.run,
     "collect": _collect,
     "command": _command,
     "conference": _conference,
     "publish": _publish,
+    "keys": operators.keys,
+    "kit": kits.run,
+    "operator": operators.run,
     "reflector": _reflector,
+    "serve-est": est.run,
+    "service": services.run,
 }

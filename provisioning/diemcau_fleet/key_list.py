@@ -1,8 +1,9 @@
 """The fleet's list of keys (``diemcau/v1/fleet/keys``, docs/wire.md): whose commands the kits obey.
 
-Made from the registry, signed with the fleet's key (``fleet.key``), and read back with the kit's own eyes before
-it is handed out. The fleet's key is changed in two steps: a list that names both keys, signed by the old one,
-then one that names and is signed by the new one alone. A kit that saw no list in between would refuse the last.
+Made from the registry, signed with the fleet's key (``fleet.key``), and read back with the kit's own eyes
+before it is handed out. The fleet's key is changed in two steps: a list that names both keys, signed by the
+old one, then one that names the new one alone, signed by it. A kit that never saw the former refuses the
+latter.
 """
 
 from __future__ import annotations
@@ -68,9 +69,7 @@ def rotate_finish(registry: Registry) -> str:
         raise RegistryError("no change of the fleet's key is under way: ca rotate begin starts one")
     newest = _newest(registry)
     if newest is None or set(newest.fleet) != set(named):
-        raise RegistryError(
-            "no list that names both keys was signed yet: diemcau-fleet keys, publish it, wait"
-        )
+        raise RegistryError("no list that names both keys was signed yet: do so, publish it and wait")
     old, new = named
     with registry.change("ca rotate finish", detail=new) as db:
         db.execute("UPDATE fleet_key SET state = 'gone' WHERE public = ?", (old,))
@@ -82,30 +81,14 @@ def rotate_finish(registry: Registry) -> str:
 
 
 def issue(registry: Registry, key_file: Path | None = None, valid_s: int | None = None) -> Issued:
-    """The list of what is in force, with the next revision where it differs from the last one that was signed.
+    """The list of what is in force, with the next revision where it differs from the last that was signed.
 
-    ``key_file``: the fleet's key, where it is kept elsewhere. ``valid_s``: kits obey nobody by it after so long.
-    Raises KeyListError, RegistryError, SigningKeyError, OSError.
+    ``key_file``: the fleet's key, where it is kept elsewhere. ``valid_s``: after so long the kits obey nobody
+    by it. Raises KeyListError, RegistryError, SigningKeyError, OSError.
     """
-    now_s = int(registry.now_s)
-    named = fleet_keys(registry)
-    seed = _seed(registry, named[0], key_file)
-    operators = registry.rows(
-        "SELECT id, role, public, points, revoked_s FROM operator JOIN member USING (id) ORDER BY id"
-    )
-    content = Keys(
-        schema="diemcau.keys/1",
-        revision=1,
-        fleet=named,
-        keys=tuple(
-            FleetKey(id=one, role=role, public=public, points=tuple(points.split(",")) if points else ())
-            for one, role, public, points, revoked_s in operators
-            if revoked_s is None
-        ),
-        revoked=tuple(one for one, *_, revoked_s in operators if revoked_s is not None),
-        exp=None if valid_s is None else now_s + valid_s,
-    )
+    # All of it in one transaction: a list that was made before a revocation must not get the later number.
     with registry.transaction() as db:
+        content = _content(registry, valid_s)
         newest = db.execute("SELECT revision, content, text FROM key_list ORDER BY revision DESC").fetchone()
         if newest is not None:
             revision, before, text = newest
@@ -113,14 +96,33 @@ def issue(registry: Registry, key_file: Path | None = None, valid_s: int | None 
                 return Issued(revision, text, fresh=False)
             content = msgspec.structs.replace(content, revision=revision + 1)
         encoded = msgspec.json.encode(content)
-        text = jws.sign(encoded, seed)
+        text = jws.sign(encoded, _seed(registry, content.fleet[0], key_file))
         try:
-            keys.read(text, named[:1])
+            keys.read(text, content.fleet[:1])
         except keys.KeysError as error:
             raise KeyListError(f"no kit would take this list: {error}") from None
-        db.execute("INSERT INTO key_list VALUES (?, ?, ?, ?)", (content.revision, encoded, text, now_s))
+        signed = (content.revision, encoded, text, int(registry.now_s))
+        db.execute("INSERT INTO key_list VALUES (?, ?, ?, ?)", signed)
         registry.log("keys", detail=f"revision={content.revision}")
     return Issued(content.revision, text, fresh=True)
+
+
+def _content(registry: Registry, valid_s: int | None) -> Keys:
+    operators = registry.rows(
+        "SELECT id, role, public, points, revoked_s FROM operator JOIN member USING (id) ORDER BY id"
+    )
+    return Keys(
+        schema="diemcau.keys/1",
+        revision=1,
+        fleet=fleet_keys(registry),
+        keys=tuple(
+            FleetKey(id=one, role=role, public=public, points=tuple(points.split(",")) if points else ())
+            for one, role, public, points, revoked_s in operators
+            if revoked_s is None
+        ),
+        revoked=tuple(one for one, *_, revoked_s in operators if revoked_s is not None),
+        exp=None if valid_s is None else int(registry.now_s) + valid_s,
+    )
 
 
 def _newest(registry: Registry) -> Keys | None:

@@ -70,9 +70,9 @@ class Registry(RegistryFile):
             raise TokenError("the token has run out")
 
     def enrol(self, kit: str, token: str, key_sha256: bytes, issue: Callable[[], Certificate]) -> bytes:
-        """Use up ``token``: the DER of the certificate that ``issue`` makes (not called where the token does not
-        hold). The same token with the same key again answers the same certificate, since an answer may be lost
-        on the way. Raises TokenError."""
+        """Use up ``token``: the DER of the certificate that ``issue`` makes, if the token holds. The same
+        token with the same key again answers the same certificate, since an answer may be lost on the way.
+        Raises TokenError."""
         with self.transaction() as db:  # an answer that is given again is no change
             self.check_token(kit, token)
             ((serial, used_by),) = db.execute("SELECT serial, key_sha256 FROM token WHERE id = ?", (kit,))

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import random
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -31,17 +31,19 @@ class Point:
         *urls: str,
         keepalive_s: int = 20,
         uniform: Callable[[float, float], float] = random.uniform,
+        kit: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
+        """``settings``: of the broker; ``kit``: others."""
         self.name = f"xp-reconnect-{next(numbers)}"
         raw = {
             "point": self.name, "backends": "sim", "commands": "unsigned",
-            "broker": {"urls": [*urls], "spread_s": 0.1, **settings},
+            "broker": {"urls": [*urls], "spread_s": 0.1, **settings}, **(kit or {}),
         }  # fmt: skip
         self.clock = clock
         self.received: list[tuple[Connection, Message]] = []
         self.changes = 0
-        made = check(raw)
+        self.settings = made = check(raw)
         # Also below what a room may have: then a second stands for twenty.
         brokers = msgspec.structs.replace(made.broker, keepalive_s=keepalive_s)
         made = msgspec.structs.replace(made, broker=brokers)

@@ -58,6 +58,8 @@ async def indicator(room: Room, clock: FakeClock) -> AsyncIterator[Indicator]:
 async def test_the_most_urgent_of_what_holds_is_shown(room: Room, indicator: Indicator) -> None:
     assert room.last("panel") == "no_broker"
     steps: list[tuple[str, Any, str]] = [
+        ("enrolled", False, "enrolling"),
+        ("enrolled", True, "no_broker"),
         ("online", True, "degraded"),  # not known yet is not shown as good
         ("readiness", "ready", "ready"),
         ("readiness", "not_ready", "not_ready"),
@@ -73,6 +75,21 @@ async def test_the_most_urgent_of_what_holds_is_shown(room: Room, indicator: Ind
         indicator.refresh()
         await settle()
         assert room.last("panel") == pattern, (name, value)
+
+
+async def test_a_kit_that_is_not_enrolled_says_so_in_words_until_somebody_has_more_to_say(
+    room: Room, indicator: Indicator
+) -> None:
+    for change, words in (
+        (lambda: setattr(indicator, "enrolled", False), "This kit is not enrolled yet."),
+        (lambda: indicator.say("Self-test passed"), "Self-test passed"),
+        (lambda: indicator.say(""), "This kit is not enrolled yet."),
+        (lambda: setattr(indicator, "enrolled", True), ""),
+    ):
+        change()
+        indicator.refresh()
+        await settle()
+        assert room.last("display") == words
 
 
 async def test_nothing_is_asked_while_nothing_changes(

@@ -56,7 +56,12 @@ class Bench:
         self.outbox = Outbox(card.spool, stamp, clock, Window())
         self.published: list[tuple[str, dict[str, Any]]] = []
         self.wire = SimpleNamespace(
-            publish=self.publish, connection=None, trouble="not connected yet", url="mqtt://x", since_s=0.0
+            publish=self.publish,
+            connection=None,
+            trouble="not connected yet",
+            url="mqtt://x",
+            since_s=0.0,
+            enrolled=True,
         )
         self.monitor = Monitor(
             settings, clock, self.book, ask, host=self.devices.host, line=self.devices.line,

@@ -1,0 +1,106 @@
+"""From a box to online: a daemon that waits for its certificate, and the enrolment beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from diemcau_agent import broker
+from diemcau_agent.clock import SystemClock
+from diemcau_agent.enrolment import command
+from diemcau_sim.mosquitto import program
+from est_authority import Authority
+from est_server import EstServer
+from kit import TOKEN
+from lone_session import point
+
+pytestmark = pytest.mark.mosquitto
+AUTHORITY = Authority()
+
+
+@pytest.fixture
+def est(tmp_path: Path) -> Iterator[EstServer]:
+    with EstServer(AUTHORITY, tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+def url(est: EstServer, tmp_path: Path) -> Iterator[str]:
+    """A mosquitto that takes nobody without a certificate of the authority."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    (tmp_path / "ca.pem").write_bytes(AUTHORITY.pem)
+    (tmp_path / "mosquitto.conf").write_text(
+        f"user root\nset_tcp_nodelay true\nlistener {port} 127.0.0.1\ncafile {tmp_path}/ca.pem\n"
+        f"certfile {tmp_path}/server.pem\nkeyfile {tmp_path}/server.pem\n"
+        "require_certificate true\nuse_identity_as_username true\n"
+    )
+    with (tmp_path / "log").open("wb") as log:
+        child = subprocess.Popen([program(), "-c", tmp_path / "mosquitto.conf"], stdout=log, stderr=log)
+    try:
+        ends_s = time.monotonic() + 5
+        while not broker.reachable("localhost", port):
+            assert time.monotonic() < ends_s, (tmp_path / "log").read_text()
+            time.sleep(0.02)
+        yield f"mqtts://localhost:{port}"
+    finally:
+        child.terminate()
+        child.wait(5)
+
+
+async def test_a_kit_waits_for_its_certificate_says_so_and_is_online_once_it_is_there(
+    url: str, est: EstServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kit = {
+        "state_dir": str(tmp_path / "state"),
+        "enrolment": {
+            "url": est.url,
+            "ca_file": str(tmp_path / "ca.pem"),
+            "token_file": str(tmp_path / "token"),
+        },
+    }
+    async with point(SystemClock(), url, kit=kit, uniform=lambda low, high: 0.05) as room:
+        await room.until(lambda: room.broker.trouble != "not connected yet")
+        assert not room.broker.enrolled
+        assert room.broker.trouble is not None
+        assert room.broker.trouble.startswith("not enrolled yet: ")
+        est.tokens[room.name] = TOKEN
+        (tmp_path / "token").write_text(TOKEN)
+        enrolled = await asyncio.to_thread(
+            command.enrol, room.settings, renew=False, as_json=False, language="vi"
+        )
+        assert (enrolled, capsys.readouterr().out.startswith("Đã đăng ký: ")) == (0, True)
+        await room.online()
+        assert room.broker.enrolled
+        assert f"u'{room.name}'" in (tmp_path / "log").read_text()
+
+        renewed = await asyncio.to_thread(
+            command.enrol, room.settings, renew=True, as_json=False, language="en"
+        )
+        assert (renewed, room.broker.trouble) == (0, None), "a session that holds is left alone"
+        assert room.broker.connection is not None
+        await room.broker.connection.close()
+        await room.until(lambda: room.broker.trouble is not None)
+        await room.online()
+    await asyncio.to_thread(_shown, room.settings.tls.context(), est)
+    assert est.peers[-1] == est.issued[-1].serial_number, "the next connection shows the new certificate"
+    assert len(est.issued) == 2
+
+
+def _shown(context: object, est: EstServer) -> None:
+    import ssl
+
+    assert isinstance(context, ssl.SSLContext)
+    with (
+        socket.create_connection(("127.0.0.1", est.port)) as line,
+        context.wrap_socket(line, server_hostname="localhost") as wrapped,
+    ):
+        wrapped.sendall(b"GET /.well-known/est/cacerts HTTP/1.0\r\n\r\n")
+        assert wrapped.recv(16).startswith(b"HTTP/1.")

@@ -1,0 +1,68 @@
+"""A kit for the tests of the enrolment: its files, its clock, its token."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from diemcau_agent.config import Enrolment
+from diemcau_agent.enrolment.est import Est
+from diemcau_agent.enrolment.pair import Pair
+from diemcau_agent.enrolment.steps import Enrolling, Outcome
+from diemcau_agent.enrolment.store import Store
+from diemcau_agent.enrolment.token import TokenFile
+from est_server import EstServer
+from fakeclock import FakeClock
+
+POINT = "xp-0417"
+TOKEN = "8Kq-2mWz-one-time"
+FUTURE_S = 400 * 365 * 86400.0
+
+
+class KitClock(FakeClock):
+    settable = True
+
+    def may_set(self) -> bool:
+        return self.settable
+
+    def set(self, wall_s: float) -> None:
+        assert wall_s > self.wall_s, "a clock is never set back"
+        self.wall_s = wall_s
+
+
+class Kit:
+    def __init__(self, folder: Path, server: EstServer, wall_s: float) -> None:
+        self.folder = folder
+        self.store = Store(folder / "state" / "identity")
+        self.clock = KitClock(wall_s)
+        self.token_file = folder / "token"
+        self.ca_file = folder / "est-ca.pem"
+        self.ca_file.write_bytes(server.authority.pem)
+        self.server = server
+        self.deadline_s = 5.0
+        self.url = server.url
+
+    def given(self, token: str = TOKEN) -> None:
+        """The centre gives a token, the technician brings it."""
+        self.server.tokens[POINT] = token
+        self.token_file.write_text(f"{token}\n")
+
+    def enrolling(self) -> Enrolling:
+        wanted = Enrolment(url=self.url, ca_file=str(self.ca_file), token_file=str(self.token_file))
+        return Enrolling(
+            POINT,
+            wanted,
+            self.store,
+            self.clock,
+            TokenFile(self.token_file, None),
+            Est(wanted.url, wanted.ca_file, deadline_s=self.deadline_s),
+        )
+
+    def enrol(self, *, renew: bool = False) -> Outcome:
+        """A new run of the program. Raises EnrolError."""
+        return self.enrolling().run(renew=renew)
+
+    @property
+    def identity(self) -> Pair:
+        identity = self.store.identity()
+        assert identity is not None
+        return identity
