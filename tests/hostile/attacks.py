@@ -12,11 +12,8 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 import forging
-from command_room import POINT
-from signing import key, key_list, public, signed
+import msgspec
 from stage import (
     COLLECTOR,
     ELSEWHERE,
@@ -29,6 +26,9 @@ from stage import (
     Stage,
     claims_of,
 )
+
+from command_room import POINT
+from signing import key, key_list, public, signed
 
 STRANGERS = (
     "nobody",

@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-import pytest
-from hostile import attack
-
 import attacks
+import pytest
 from attacks import ATTACKS, Loot
-from fakeclock import FakeClock
 from stage import Message, Stage
+
+from fakeclock import FakeClock
+from hostile import attack
 
 
 async def test_of_two_thousand_hostile_commands_none_runs_and_every_good_one_runs_once(
