@@ -80,21 +80,24 @@ def rotate_finish(registry: Registry) -> str:
     return new
 
 
-def issue(registry: Registry, key_file: Path | None = None, valid_s: int | None = None) -> Issued:
+def issue(
+    registry: Registry, key_file: Path | None = None, valid_s: int | None = None, after: int = 0
+) -> Issued:
     """The list of what is in force, with the next revision where it differs from the last that was signed.
 
     ``key_file``: the fleet's key, where it is kept elsewhere. ``valid_s``: after so long the kits obey nobody
-    by it. Raises KeyListError, RegistryError, SigningKeyError, OSError.
+    by it. ``after``: a revision that the kits have and a registry from a backup does not know of. Raises
+    KeyListError, RegistryError, SigningKeyError, OSError.
     """
     # All of it in one transaction: a list that was made before a revocation must not get the later number.
     with registry.transaction() as db:
         content = _content(registry, valid_s)
         newest = db.execute("SELECT revision, content, text FROM key_list ORDER BY revision DESC").fetchone()
-        if newest is not None:
-            revision, before, text = newest
-            if before == msgspec.json.encode(msgspec.structs.replace(content, revision=revision)):
-                return Issued(revision, text, fresh=False)
-            content = msgspec.structs.replace(content, revision=revision + 1)
+        revision, before, text = newest or (0, b"", b"")
+        same = before == msgspec.json.encode(msgspec.structs.replace(content, revision=revision))
+        if same and revision > after:
+            return Issued(revision, text, fresh=False)
+        content = msgspec.structs.replace(content, revision=max(revision, after) + 1)
         encoded = msgspec.json.encode(content)
         text = jws.sign(encoded, _seed(registry, content.fleet[0], key_file))
         try:

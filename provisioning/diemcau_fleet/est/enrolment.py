@@ -27,10 +27,11 @@ RENEWALS = 5
 
 
 class Refused(Exception):
-    """``status``: of HTTP. ``reason``: for the log and for the kit; names no token. ``wait_s``: with 429."""
+    """``status``: of HTTP. ``reason``: for the log and for the kit; names no token. ``wait_s``: until it may
+    come again. ``kit``: whose id was given, well-formed or "", for the log."""
 
-    def __init__(self, status: HTTPStatus, reason: str, wait_s: float = 0.0) -> None:
-        super().__init__(f"{status.value} {reason}")
+    def __init__(self, status: HTTPStatus, reason: str, *, kit: str = "", wait_s: float = 0.0) -> None:
+        super().__init__(f"{kit or '?'}: {status.value} {reason}")
         self.status = status
         self.reason = reason
         self.wait_s = wait_s
@@ -55,8 +56,8 @@ class Enrolment:
 
     def admit(self, address: str, kit: str, token: str) -> None:
         """Whether the body of a simpleenroll is worth reading. Raises Refused."""
-        self._within(self._address_failures, address, "too many failures from this address")
-        self._within(self._kit_failures, (kit, address), "too many failures of this kit")
+        _within(self._address_failures, address, kit, "too many failures from this address")
+        _within(self._kit_failures, (kit, address), kit, "too many failures of this kit")
         try:
             self._registry.check_token(kit, token)
         except TokenError as error:
@@ -73,25 +74,25 @@ class Enrolment:
         except TokenError as error:
             raise self._failed(address, kit, HTTPStatus.UNAUTHORIZED, str(error)) from None
 
-    def recognise(self, address: str, peer: Peer) -> str:
+    def recognise(self, peer: Peer) -> str:
         """The kit that ``peer`` is, where it may have another certificate. Raises Refused."""
         try:
             kit = self._registry.check_certificate(peer.serial, peer.der)
         except CertificateError as error:
             raise Refused(HTTPStatus.FORBIDDEN, str(error)) from None
-        self._within(self._renewals, kit, "too many renewals")
+        _within(self._renewals, kit, kit, "too many renewals")
         return kit
 
-    def renew(self, address: str, peer: Peer, body: bytes) -> bytes:
-        """The DER of the next certificate of the kit that shows ``peer``. Raises Refused."""
-        kit = self.recognise(address, peer)
+    def renew(self, address: str, peer: Peer, body: bytes) -> tuple[str, bytes]:
+        """The kit that shows ``peer``, and the DER of its next certificate. Raises Refused."""
+        kit = self.recognise(peer)
         self._renewals.count(kit)
         wanted = self._read(address, kit, body)
         self._registry.actor = f"est {address}"
         try:
-            return self._registry.renew(peer.serial, peer.der, lambda _: self._issue(wanted))
-        except CertificateError as error:
-            raise Refused(HTTPStatus.FORBIDDEN, str(error)) from None
+            return kit, self._registry.renew(peer.serial, peer.der, lambda _: self._issue(wanted))
+        except CertificateError as error:  # revoked meanwhile
+            raise Refused(HTTPStatus.FORBIDDEN, str(error), kit=kit) from None
 
     def _read(self, address: str, kit: str, body: bytes) -> request.Request:
         try:
@@ -109,8 +110,9 @@ class Enrolment:
     def _failed(self, address: str, kit: str, status: HTTPStatus, reason: str) -> Refused:
         self._address_failures.count(address)
         self._kit_failures.count((kit, address))
-        return Refused(status, reason)
+        return Refused(status, reason, kit=kit)
 
-    def _within(self, tries: Tries, key: object, reason: str) -> None:
-        if (wait_s := tries.wait_s(key)) > 0:
-            raise Refused(HTTPStatus.TOO_MANY_REQUESTS, reason, wait_s)
+
+def _within(tries: Tries, key: object, kit: str, reason: str) -> None:
+    if (wait_s := tries.wait_s(key)) > 0:
+        raise Refused(HTTPStatus.TOO_MANY_REQUESTS, reason, kit=kit, wait_s=wait_s)

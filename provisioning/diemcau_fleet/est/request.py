@@ -57,7 +57,7 @@ def read(body: bytes) -> Request:
         signed = csr.is_signature_valid
     except RequestError:
         raise
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise RequestError(f"no PKCS#10 in DER: {error}") from None
     if not signed:
         raise RequestError("signature: not of the key that is in the request")

@@ -35,6 +35,8 @@ CONNECTIONS = 200
 CONNECTION_S = 30.0
 HANDSHAKE_S = 10.0
 KEEPALIVE_S = 5.0
+LINGER_S = 1.0
+"""For the rest of a body that was refused, so that its sender hears why."""
 BUSY_S = 10.0
 """When a kit may come again after the registry was busy or its disk full."""
 
@@ -129,7 +131,7 @@ class Server:
             return _refusal(refused)
         except (DatabaseError, AuthorityError) as error:
             log.error("%s: %s: %s", address, operation, error)
-            return _refusal(Refused(HTTPStatus.SERVICE_UNAVAILABLE, "busy; come again", BUSY_S))
+            return _refusal(Refused(HTTPStatus.SERVICE_UNAVAILABLE, "busy; come again", wait_s=BUSY_S))
         log.info("%s: %s: %s", address, operation, who)
         return _certificates(der)
 
@@ -144,9 +146,10 @@ class Server:
 
     async def _simplereenroll(self, request: web.BaseRequest, address: str) -> tuple[str, bytes]:
         peer = _peer(request)
-        kit = await self._ask(lambda: self._enrolment.recognise(address, peer))
+        await self._ask(lambda: self._enrolment.recognise(peer))
         body = await _body(request)
-        return f"{kit} renewed", await self._ask(lambda: self._enrolment.renew(address, peer, body))
+        kit, der = await self._ask(lambda: self._enrolment.renew(address, peer, body))
+        return f"{kit} renewed", der
 
     async def _ask(self, question: Callable[[], T]) -> T:
         return await asyncio.wrap_future(self._thread.submit(question))
@@ -156,7 +159,7 @@ class _Http(web.Server):
     """aiohttp's, which tells when a connection has gone."""
 
     def __init__(self, answer: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
-        super().__init__(answer, access_log=None, keepalive_timeout=KEEPALIVE_S)
+        super().__init__(answer, access_log=None, keepalive_timeout=KEEPALIVE_S, lingering_time=LINGER_S)
         self._waiting: dict[web.RequestHandler, asyncio.Future[None]] = {}
 
     async def gone(self, handler: web.RequestHandler) -> None:

@@ -35,13 +35,15 @@ def carry_out(command: str, work: Callable[[], object]) -> int:
     from diemcau_fleet.registry_file import RegistryError
     from diemcau_fleet.signing_key import SigningKeyError
 
-    failures = (AuthorityError, DatabaseError, KeyListError, RegistryError, SigningKeyError, OSError)
+    failures = (AuthorityError, DatabaseError, KeyListError, RegistryError, SigningKeyError)
     try:
         work()
     except WrongUsage as error:
         return _told(command, error, USAGE)
     except failures as error:
         return _told(command, error, NOT)
+    except OSError as error:
+        return _told(command, f"{error.filename}: {error.strerror}" if error.filename else error, NOT)
     return OK
 
 
@@ -49,6 +51,6 @@ def moment(epoch_s: float) -> str:
     return datetime.fromtimestamp(epoch_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _told(command: str, error: Exception, code: int) -> int:
+def _told(command: str, error: object, code: int) -> int:
     print(f"diemcau-fleet {command}: {error}", file=sys.stderr)
     return code

@@ -54,6 +54,13 @@ def add(commands: Commands) -> None:
         metavar="DAYS",
         help="after which no command is obeyed any more; default: for ever",
     )
+    keys.add_argument(
+        "--after",
+        type=number(0, 2**53 - 1),
+        default=0,
+        metavar="REVISION",
+        help="that the kits have, where the registry came from a backup and does not know of it",
+    )
     keys.add_argument("--fleet-key", type=Path, metavar="FILE", help="where it is not in DIR (kept offline)")
     add_directory(keys)
 
@@ -133,7 +140,7 @@ def _keys(arguments: argparse.Namespace) -> None:
 
     valid_s = None if arguments.valid_days is None else arguments.valid_days * 86400
     with Registry.open(arguments.dir) as registry:
-        issued = key_list.issue(registry, arguments.fleet_key, valid_s)
+        issued = key_list.issue(registry, arguments.fleet_key, valid_s, arguments.after)
     news = "new" if issued.fresh else "as before"
     if arguments.out is None:
         print(issued.text.decode())
