@@ -20,6 +20,7 @@ FUTURE_S = 400 * 365 * 86400.0
 
 class KitClock(FakeClock):
     settable = True
+    waited_s = 0.0
 
     def may_set(self) -> bool:
         return self.settable
@@ -27,6 +28,10 @@ class KitClock(FakeClock):
     def set(self, wall_s: float) -> None:
         assert wall_s > self.wall_s, "a clock is never set back"
         self.wall_s = wall_s
+
+    def wait(self, seconds: float) -> None:
+        self.wall_s += seconds
+        self.waited_s += seconds
 
 
 class Kit:

@@ -11,14 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from diemcau_agent import broker
+from diemcau_agent import broker, logs
+from diemcau_agent.app import App
 from diemcau_agent.clock import SystemClock
 from diemcau_agent.enrolment import command
+from diemcau_agent.spool import Spool
 from diemcau_sim.mosquitto import program
+from diemcau_sim.server import serving
+from diemcau_sim.world import World
 from est_authority import Authority
 from est_server import EstServer
 from kit import TOKEN
 from lone_session import point
+from simroom import settings_of
 
 pytestmark = pytest.mark.mosquitto
 AUTHORITY = Authority()
@@ -55,6 +60,10 @@ def url(est: EstServer, tmp_path: Path) -> Iterator[str]:
         child.wait(5)
 
 
+def soon(low: float, high: float) -> float:
+    return 0.05
+
+
 async def test_a_kit_waits_for_its_certificate_says_so_and_is_online_once_it_is_there(
     url: str, est: EstServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -66,7 +75,7 @@ async def test_a_kit_waits_for_its_certificate_says_so_and_is_online_once_it_is_
             "token_file": str(tmp_path / "token"),
         },
     }
-    async with point(SystemClock(), url, kit=kit, uniform=lambda low, high: 0.05) as room:
+    async with point(SystemClock(), url, kit=kit, uniform=soon) as room:
         await room.until(lambda: room.broker.trouble != "not connected yet")
         assert not room.broker.enrolled
         assert room.broker.trouble is not None
@@ -92,6 +101,40 @@ async def test_a_kit_waits_for_its_certificate_says_so_and_is_online_once_it_is_
     await asyncio.to_thread(_shown, room.settings.tls.context(), est)
     assert est.peers[-1] == est.issued[-1].serial_number, "the next connection shows the new certificate"
     assert len(est.issued) == 2
+
+
+async def test_the_room_itself_says_that_it_is_not_enrolled(tmp_path: Path) -> None:
+    """Light, screen and status of a whole agent in a simulated room."""
+    settings = settings_of(
+        tmp_path,
+        "mqtts://localhost:1",
+        "127.0.0.1:1",
+        enrolment={"url": "https://localhost:1"},
+        language="vi",
+    )
+    for folder in (settings.state_dir, settings.runtime_dir):
+        Path(folder).mkdir()
+    world = World()
+    with serving(world, tmp_path / "world.sock"):
+        spool = await Spool.open(Path(settings.state_dir) / "spool.sqlite3")
+        app = App(settings, logs.begin(), SystemClock(), spool, await spool.next_session())
+        task = asyncio.create_task(app.run(), name="agent")
+        try:
+            async with asyncio.timeout(15):
+                while app.room.status()["connection"]["state"] != "enrolling" or not shown(world):
+                    assert not task.done()
+                    await asyncio.sleep(0.05)
+            connection = app.room.status()["connection"]
+            assert connection["detail"] == f"not enrolled yet: {settings.identity_dir}/ca.pem is not there"
+        finally:
+            app.stop(0)
+            await task
+            await spool.close()
+
+
+def shown(world: World) -> bool:
+    room = world.snapshot()
+    return (room["light"], room["screen"]["message"]) == ([0.0, 0.0, 1.0], "Thiết bị này chưa được đăng ký.")
 
 
 def _shown(context: object, est: EstServer) -> None:

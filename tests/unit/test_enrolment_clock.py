@@ -101,12 +101,33 @@ def test_in_1970_no_token_is_spent_where_the_clock_may_not_be_set(faked: Faked, 
 
 
 def test_a_clock_that_something_keeps_is_never_moved(tmp_path: Path, server: EstServer) -> None:
-    kit = Kit(tmp_path, server, time.time() - 10 * 3600)
+    kit = Kit(tmp_path, server, time.time())
     kit.given()
-    kit.clock.is_synced = True
-    before_s = kit.clock.wall_s
     kit.enrol()
+    kit.clock.wall_s = before_s = kit.identity.not_before_s - 10 * 3600
+    assert kit.enrol().result == "nothing"
     assert kit.clock.wall_s == before_s
+
+
+def test_a_server_that_is_some_seconds_ahead_is_waited_for(tmp_path: Path, server: EstServer) -> None:
+    kit = Kit(tmp_path, server, time.time() - 10)
+    server.since = now()
+    kit.given()
+    assert kit.enrol().result == "enrolled"
+    assert 8 < kit.clock.waited_s <= 10
+
+
+def test_one_that_is_further_ahead_is_told_and_costs_no_token(tmp_path: Path, server: EstServer) -> None:
+    kit = Kit(tmp_path, server, time.time() - 60)
+    server.since = now()
+    kit.given()
+    with pytest.raises(EnrolError, match="begins at") as caught:
+        kit.enrol()
+    assert caught.value.code == "clock"
+    assert not kit.store.identity_file.exists()
+    kit.clock.wall_s = time.time()
+    assert kit.enrol().result == "enrolled"
+    assert server.asked.count("simpleenroll") == 1
 
 
 def test_at_each_boot_the_clock_goes_to_the_newest_certificate_at_least(

@@ -25,6 +25,8 @@ from .store import Store
 from .timekeeping import SettableClock, forward
 from .token import TokenFile
 
+SKEW_S = 20.0
+"""So far the server's clock may be ahead of one that is kept."""
 Result = Literal["enrolled", "renewed", "nothing"]
 
 
@@ -161,7 +163,7 @@ class Enrolling:
     # --- Proving
 
     def _put_in_force(self, request: Pair) -> None:
-        self._forward(request)
+        self._begin(request)
         authorities = self.est.authorities()
         try:
             self._prove(request, authorities, check_time=True)
@@ -169,6 +171,16 @@ class Enrolling:
             self.store.drop_request()  # no later run can make it better
             raise
         self.store.put_in_force(authorities)
+
+    def _begin(self, request: Pair) -> None:
+        """Until its ``notBefore`` has come: set the clock, or wait where that is kept and only a little late."""
+        self._forward(request)
+        ahead_s = request.not_before_s - self.clock.wall()
+        if ahead_s > SKEW_S:
+            begins, now = rfc3339(request.not_before_s), rfc3339(self.clock.wall())
+            raise EnrolError("clock", f"{now}; the certificate that came begins at {begins}")
+        if ahead_s > 0:
+            self.clock.wait(ahead_s)
 
     def _prove(self, request: Pair, authorities: str, *, check_time: bool) -> None:
         try:

@@ -25,6 +25,8 @@ class SettableClock(Protocol):
         """Raises OSError."""
         ...
 
+    def wait(self, seconds: float) -> None: ...
+
 
 class KernelClock:
     def wall(self) -> float:
@@ -43,6 +45,9 @@ class KernelClock:
 
     def set(self, wall_s: float) -> None:
         time.clock_settime(time.CLOCK_REALTIME, wall_s)
+
+    def wait(self, seconds: float) -> None:
+        time.sleep(seconds)
 
 
 def forward(clock: SettableClock, to_s: float) -> float | None:
