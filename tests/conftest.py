@@ -14,6 +14,16 @@ PROGRAMS = {
     "mosquitto": ("mosquitto",),
     "mounts": ("mount", "umount", "losetup", "truncate", "mkfs.ext4"),
     "netns": ("ip", "tc", "setpriv", "openssl", "ping"),
+    "machine": (
+        "systemctl",
+        "systemd-sysusers",
+        "unshare",
+        "nsenter",
+        "pivot_root",
+        "setpriv",
+        "ss",
+        "mosquitto",
+    ),
     "tshark": ("tshark",),
     "pipewire": (
         "pipewire",

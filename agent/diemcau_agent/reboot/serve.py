@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import pwd
+import select
 import signal
 import socket
 import subprocess
@@ -34,12 +35,11 @@ log = logging.getLogger(__name__)
 def serve(listener: socket.socket, guard: Guard, idle_s: float = IDLE_S) -> None:
     """One connection after the other, until nobody has come for ``idle_s``, or the machine restarts. Raises
     OSError where the listener is shut."""
-    while True:
-        listener.settimeout(idle_s)
-        try:
-            connection, _ = listener.accept()
-        except TimeoutError:
-            return
+    poller = select.poll()
+    poller.register(listener, select.POLLIN)
+    listener.setblocking(True)  # with a timeout of its own, accept(2) never hears that the listener was shut
+    while poller.poll(idle_s * 1000):
+        connection, _ = listener.accept()
         with connection:
             try:
                 if _converse(connection, guard):

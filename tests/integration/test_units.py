@@ -1,0 +1,144 @@
+"""The units as they are, run by a real systemd: what they take away leaves the programs all they need; and
+the one restart of a machine that is no play."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from machine import POINT, Machine
+
+# A whole system boots, on two busy cores.
+pytestmark = [pytest.mark.machine, pytest.mark.timeout(90)]
+
+LISTEN = """
+import json, sys
+import paho.mqtt.client as mqtt
+client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
+def take(client, data, message):
+    print(message.payload.decode())
+    client.disconnect()
+client.on_message = take
+client.connect("127.0.0.1")
+client.subscribe(sys.argv[1])
+client.loop_forever()
+"""
+ASK = """
+import json, socket, sys, time
+import signing
+connection = socket.socket(socket.AF_UNIX)
+connection.connect("/run/diemcau-reboot.sock")
+answers = connection.makefile("rb")
+def ask(**request):
+    connection.sendall(json.dumps(request).encode() + b"\\n")
+    return json.loads(answers.readline())
+def command(by, **args):
+    now_s = int(time.time())
+    claims = {"id": "command-1", "aud": "point/xp-0417", "verb": "restart", "iss": "op-1", "iat": now_s,
+              "exp": now_s + 60, "args": {"target": "host", **args}}
+    return signing.signed(claims, by).decode()
+"""
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    with Machine(tmp_path) as machine:
+        yield machine
+
+
+@pytest.fixture
+def room(machine: Machine) -> Machine:
+    """A simulated room in it, its agent ready."""
+    machine.run("systemd-run", "--quiet", "--unit=world", "/opt/diemcau/bin/python", "/opt/diemcau/world.py")
+    machine.run("systemctl", "start", "mosquitto", "diemcau-reboot.socket")
+    until(lambda: "world.sock" in machine.run("ls", "/run/world"), machine)
+    machine.run("systemctl", "start", "diemcau-agent")
+    return machine
+
+
+def until(true: Callable[[], bool], machine: Machine, within_s: float = 40.0) -> None:
+    ends_s = time.monotonic() + within_s
+    while True:
+        try:
+            if true():
+                return
+        except AssertionError:
+            if time.monotonic() > ends_s:
+                raise
+        assert time.monotonic() < ends_s, machine.run("journalctl", "--no-pager", "-n", "60")
+        time.sleep(0.2)
+
+
+def status(machine: Machine) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(machine.python(LISTEN, f"diemcau/v1/point/{POINT}/status"))
+    return document
+
+
+def confinement(machine: Machine, unit: str) -> dict[str, str]:
+    """Of the unit's main process, as the kernel says."""
+    text = machine.run("cat", f"/proc/{machine.property(unit, 'MainPID')}/status")
+    wanted = ("CapEff", "CapBnd", "NoNewPrivs", "Seccomp")
+    return {name: value for line in text.splitlines() if (name := line.split(":")[0]) in wanted
+            for value in [line.split()[1]]}  # fmt: skip
+
+
+NOTHING = {"CapEff": "0" * 16, "CapBnd": "0" * 16, "NoNewPrivs": "1", "Seccomp": "2"}
+
+
+def test_a_room_is_ready_under_the_agents_unit_and_tells_the_nonce_of_the_reboot_helper(
+    room: Machine,
+) -> None:
+    until(lambda: room.property("diemcau-agent", "StatusText") == "ready", room)
+    assert confinement(room, "diemcau-agent") == NOTHING
+    until(lambda: status(room)["reboot_nonce"] is not None, room)
+    assert confinement(room, "diemcau-reboot") == NOTHING
+    asked = room.python(ASK + "print(json.dumps(ask(do='nonce')))", user="diemcau")
+    assert json.loads(asked)["ok"]["reboot_nonce"] == status(room)["reboot_nonce"]
+    assert room.property("diemcau-agent", "NRestarts") == "0"
+    assert "SIGSYS" not in room.journal("diemcau-agent")
+
+
+def test_the_machine_restarts_for_an_operator_and_for_nobody_else(room: Machine) -> None:
+    until(lambda: status(room)["reboot_nonce"] is not None, room)
+    nonce = status(room)["reboot_nonce"]
+    refused = room.python(
+        ASK
+        + f"""
+print(json.dumps([
+    ask(do="reboot", command=command("op-1", reboot_nonce="{nonce}")),
+    ask(do="keys", list=signing.key_list(signing.key("op-1")).decode()),
+    ask(do="reboot", command=command("mallory", reboot_nonce="{nonce}")),
+    ask(do="reboot", command=command("op-1", reboot_nonce="00")),
+]))""",
+        user="diemcau",
+    )
+    codes = [answer.get("error", {}).get("code") for answer in json.loads(refused)]
+    assert codes == ["unknown_key", None, "bad_signature", "bad_nonce"]
+    order = f'print(json.dumps(ask(do="reboot", command=command("op-1", reboot_nonce="{nonce}"))))'
+    other = json.loads(room.python(ASK + "print(answers.readline().decode())", user="nobody"))
+    assert other["error"]["code"] == "not_permitted"
+    assert not room.ended
+    with pytest.raises(AssertionError, match="Permission denied"):  # where the socket's own mode stands
+        room.run(
+            "setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups",
+            "/opt/diemcau/bin/python", "-c", ASK,
+        )  # fmt: skip
+    assert json.loads(room.python(ASK + order, user="diemcau")) == {"ok": {"restarting": True}}
+    ends_s = time.monotonic() + 40
+    while not room.ended:
+        assert time.monotonic() < ends_s, room.log
+        time.sleep(0.1)
+
+
+def test_the_reflector_answers_under_its_unit(machine: Machine) -> None:
+    machine.run("systemctl", "start", "diemcau-reflector")
+    until(lambda: "862" in machine.run("ss", "-lnu"), machine)
+    said = machine.run("/opt/diemcau/bin/diemcau-agent", "probe", "127.0.0.1", "--count", "20", "--json")
+    assert json.loads(said)["loss_percent"] == 0
+    bind_only = {**NOTHING, "CapEff": f"{1 << 10:016x}", "CapBnd": f"{1 << 10:016x}"}
+    assert confinement(machine, "diemcau-reflector") == bind_only
