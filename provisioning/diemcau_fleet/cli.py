@@ -16,6 +16,7 @@ from .arguments import broker_address as _address
 from .arguments import fleet_id as _id
 from .arguments import number as _number
 from .office import ca, est, kits, operators, services
+from .orders import options as orders
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,8 +28,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    from .orders import options as orders
-
     whole = argparse.ArgumentParser(
         prog="diemcau-fleet",
         description="The centre's tools for a fleet of conference rooms.",
@@ -39,10 +38,7 @@ def parser() -> argparse.ArgumentParser:
     commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_reflector(commands.add_parser("reflector", help="answer the kits' STAMP packets (RFC 8762)"))
     _add_collect(commands.add_parser("collect", help="store what every point reports, exactly once"))
-    orders.add_command(commands.add_parser("command", help="sign a command, send it, print what comes of it"))
-    orders.add_conference(commands.add_parser("conference", help="sign a conference for all kits"))
-    orders.add_publish(commands.add_parser("publish", help="publish a signed list of keys or conference"))
-    for office in (ca, kits, services, operators, est):
+    for office in (ca, kits, services, operators, est, orders):
         office.add(commands)
     return whole
 
@@ -182,33 +178,15 @@ def _collect(arguments: argparse.Namespace) -> int:
     )
 
 
-def _command(arguments: argparse.Namespace) -> int:
-    from .orders import options
-
-    return options.command(arguments)
-
-
-def _conference(arguments: argparse.Namespace) -> int:
-    from .orders import options
-
-    return options.conference(arguments)
-
-
-def _publish(arguments: argparse.Namespace) -> int:
-    from .orders import options
-
-    return options.publish(arguments)
-
-
 _COMMANDS = {
     "ca": ca.run,
     "collect": _collect,
-    "command": _command,
-    "conference": _conference,
-    "publish": _publish,
+    "command": orders.command,
+    "conference": orders.conference,
     "keys": operators.keys,
     "kit": kits.run,
     "operator": operators.run,
+    "publish": orders.publish,
     "reflector": _reflector,
     "serve-est": est.run,
     "service": services.run,

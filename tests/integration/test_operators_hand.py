@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -216,9 +217,7 @@ async def test_each_role_may_what_it_may(room: SimRoom, office: Office) -> None:
     assert (refused.code, refused.last) == (1, [room.point, "refused", "not_permitted"])
 
 
-async def test_a_conference_freezes_the_room_until_it_is_cancelled_or_forced(
-    room: SimRoom, office: Office
-) -> None:
+async def test_a_conference_freezes_the_room_unless_forced(room: SimRoom, office: Office) -> None:
     await office.publish(room, everybody())
     await office.until_keys(room, 1)
     published = await office.confer(room, "--broker", office.url)
@@ -228,13 +227,27 @@ async def test_a_conference_freezes_the_room_until_it_is_cancelled_or_forced(
     assert (refused.code, refused.last) == (1, [room.point, "refused", "frozen"])
     assert (await office.command(room, room.point, "ping")).code == 0
     assert (await office.command(room, room.point, *CAMERA, "force=true")).code == 0
+
+
+async def test_a_cancelled_conference_frees_the_room(room: SimRoom, office: Office) -> None:
+    await office.publish(room, everybody())
+    await office.until_keys(room, 1)
+    await office.confer(room, "--broker", office.url)
+    await until(room, lambda: room.app._frozen())
     assert room.app.room.status()["conference"]["frozen"] is True
-    await until(room, lambda: room.shows("camera", "frame_dark"), 30)  # by its own threshold
     assert (await office.confer(room, "--broker", office.url, "--cancel", revision=2)).code == 0
     await until(room, lambda: not room.app._frozen())
-    assert (await office.command(room, room.point, *CAMERA)).code == 0
-    await until(room, lambda: room.shows("camera", None), 30)
     assert room.app.room.status()["conference"] is None
+    assert (await office.command(room, room.point, *CAMERA)).code == 0
+
+
+async def test_a_conferences_own_bounds_hold_while_it_is_on(room: SimRoom, office: Office) -> None:
+    assert room.shows("camera", None)
+    await office.publish(room, everybody())
+    await office.confer(room, "--broker", office.url)
+    await until(room, lambda: room.shows("camera", "frame_dark"), 30)
+    await office.confer(room, "--broker", office.url, "--cancel", revision=2)
+    await until(room, lambda: room.shows("camera", None), 30)
 
 
 async def test_a_viewer_plans_no_conference(room: SimRoom, office: Office, observer: Observer) -> None:
@@ -264,13 +277,31 @@ async def test_a_conference_is_known_after_a_restart_without_a_broker_that_says_
         assert (refused.code, refused.last) == (1, [point, "refused", "frozen"])
 
 
+async def test_from_the_fleets_office_to_the_room(
+    tmp_path: Path, office: Office, broker: PrivateMosquitto
+) -> None:
+    fleet, operator, listed = tmp_path / "fleet", tmp_path / "operator.key", tmp_path / "keys.jws"
+    shown = await office.run(None, "ca", "init", "--dir", str(fleet))
+    told = ("--key-file", str(operator), "--dir", str(fleet))
+    assert (await office.run(None, "operator", "add", "chief-1", "--role", "operator", *told)).code == 0
+    assert (await office.run(None, "keys", "--out", str(listed), "--dir", str(fleet))).code == 0
+    trusted = tomllib.loads(next(line for line in shown.lines if line.startswith("fleet_keys")))
+    async with living(tmp_path, broker.url, commands="signed", **trusted) as room:
+        published = await office.run(room, "publish", str(listed), "--broker", office.url)
+        assert published.lines == [f"published at {KEYS}"]
+        await office.until_keys(room, 1)
+        by = ("--key", str(operator), "--iss", "chief-1", "--broker", office.url)
+        done = await office.run(room, "command", room.point, "ping", *by)
+        assert (done.code, done.last[:2]) == (0, [room.point, "done"])
+
+
 async def test_a_command_to_a_group_is_answered_by_each_of_its_points(
     tmp_path: Path, office: Office, broker: PrivateMosquitto
 ) -> None:
     async with signed_room(tmp_path, broker, groups=["lao-cai"]) as room:
         await office.publish(room, everybody())
         await office.until_keys(room, 1)
-        done = await office.command(room, "ping", "spread_s=0.2", "--group", "lao-cai", wait_s=3)
+        done = await office.command(room, "ping", "spread_s=0.2", "--group", "lao-cai", wait_s=2)
         assert done.lines[-1] == "1 points: 1 done, 0 failed, 0 refused", done
         assert done.code == 0
         nobody = await office.command(room, "ping", "--group", "ha-noi", wait_s=1)

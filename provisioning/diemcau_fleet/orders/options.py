@@ -6,17 +6,26 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from diemcau_agent.exits import USAGE
 from diemcau_fleet.arguments import broker_address, fleet_id, number
+
+if TYPE_CHECKING:
+    from diemcau_fleet.office.ca import Commands
 
 POINT_WAIT_S = 120
 GROUP_WAIT_S = 30
 """Beyond the time over which the points spread themselves."""
 
 
-def add_command(command: argparse.ArgumentParser) -> None:
+def add(commands: Commands) -> None:
+    _add_command(commands.add_parser("command", help="sign a command, send it, print what comes of it"))
+    _add_conference(commands.add_parser("conference", help="sign a conference for all kits"))
+    _add_publish(commands.add_parser("publish", help="publish a signed list of keys or conference"))
+
+
+def _add_command(command: argparse.ArgumentParser) -> None:
     command.usage = "%(prog)s [options] --key FILE --iss ID (POINT | --group GROUP) VERB [NAME=VALUE ...]"
     command.description = (
         "Signs a command, sends it, and prints each reply: point, state, code, detail, result. VALUE is JSON "
@@ -30,7 +39,7 @@ def add_command(command: argparse.ArgumentParser) -> None:
     command.add_argument("words", nargs="+", metavar="WORD", help="POINT VERB NAME=VALUE ...")
     command.add_argument("--group", type=fleet_id, metavar="GROUP", help="instead of POINT: all of a group")
     _add_key(command)
-    add_broker(command, required=False)
+    _add_broker(command, required=False)
     command.add_argument("--print", action="store_true", help="print the signed command, and send nothing")
     command.add_argument("--nonce", metavar="NONCE", help="for --print without a broker")
     command.add_argument("--reboot-nonce", metavar="NONCE", help="the same, to restart the host")
@@ -42,27 +51,27 @@ def add_command(command: argparse.ArgumentParser) -> None:
     )
 
 
-def add_conference(conference: argparse.ArgumentParser) -> None:
+def _add_conference(conference: argparse.ArgumentParser) -> None:
     conference.description = (
         "Signs a conference (docs/conference.md) for all kits, having checked it as they will. Prints it, or "
         "publishes it, retained."
     )
     conference.add_argument("file", type=Path, metavar="FILE.toml")
     _add_key(conference)
-    add_broker(conference, required=False)
+    _add_broker(conference, required=False)
     conference.add_argument("--cancel", action="store_true", help="say that it will not take place")
 
 
-def add_publish(publish: argparse.ArgumentParser) -> None:
+def _add_publish(publish: argparse.ArgumentParser) -> None:
     publish.description = (
         "Publishes a signed list of keys or conference, retained, at the topic that its content names."
     )
     publish.add_argument("file", type=Path, metavar="FILE", help="- for standard input")
     publish.add_argument("--client-id", type=fleet_id, default="publisher", metavar="ID", help="%(default)s")
-    add_broker(publish, required=True)
+    _add_broker(publish, required=True)
 
 
-def add_broker(parser: argparse.ArgumentParser, *, required: bool) -> None:
+def _add_broker(parser: argparse.ArgumentParser, *, required: bool) -> None:
     """Where the broker is, and how to be sure of it."""
     parser.add_argument(
         "--broker",
