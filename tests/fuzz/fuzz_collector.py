@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from diemcau_agent import model
 from diemcau_agent.topics import command_audience, conference_id, is_id
 from diemcau_fleet.collector import reading
 
@@ -48,5 +47,3 @@ def fuzz(data: bytes) -> None:
         assert str(error)
         return
     assert is_id(envelope.point)
-    if isinstance(envelope.document, model.Reply):
-        reading.Resent

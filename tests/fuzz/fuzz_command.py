@@ -9,13 +9,13 @@ from functools import cache
 from pathlib import Path
 
 import msgspec
-from stage import OPERATOR, ORDERS, VIEWER, Message, Stage
 
 from command_room import POINT
 from diemcau_agent import jws
 from diemcau_agent.topics import is_id
 from fakeclock import FakeClock
 from signing import seed, signed
+from stage import OPERATOR, ORDERS, VIEWER, Message, Stage
 
 
 @cache

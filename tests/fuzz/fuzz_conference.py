@@ -8,8 +8,6 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from stage import KEYS, OPERATOR
-
 from command_room import POINT
 from diemcau_agent import jws
 from diemcau_agent.commands.signature import Signed
@@ -18,6 +16,7 @@ from diemcau_agent.keys import Keyring
 from diemcau_agent.notices import Notices
 from fakeclock import FakeClock
 from signing import key_list, public, seed, signed
+from stage import KEYS, OPERATOR
 
 CONFERENCE = {
     "schema": "diemcau.conference/1", "id": "hop-1", "iss": OPERATOR, "revision": 1, "start": 1_795_332_600,

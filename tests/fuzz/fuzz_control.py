@@ -8,13 +8,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from stage import KEYS, OPERATOR
-
 from diemcau_agent import config, control_requests
 from diemcau_agent.reboot.guard import Guard
 from diemcau_agent.reboot.record import Record
 from diemcau_agent.reboot.rules import Moment
 from signing import key_list, public, signed
+from stage import KEYS, OPERATOR
 
 NOW = Moment("boot-1", 1000.0, 1_795_332_600.0, True)
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 
-from stage import KEYS
-
 from diemcau_agent import jws
 from diemcau_agent.keys import KeysError, permits, read
 from signing import key, key_list, public, seed
+from stage import KEYS
 
 TRUSTED = (public("fleet-1"),)
 
@@ -33,7 +32,7 @@ def fuzz(data: bytes) -> None:
     except KeysError as error:
         assert str(error)
         return
-    for each in (*keys.fleet, *(key.public for key in keys.keys)):
+    for each in (*keys.fleet, *(each.public for each in keys.keys)):
         assert len(jws.public_key(each)) == 32
     for each in keys.keys:
         permits(each, "restart", "xp-0417", accepted=False)

@@ -7,8 +7,9 @@ import importlib.util
 import sys
 from pathlib import Path
 
-import fuzz
 import pytest
+
+import fuzz
 from targets import CORPUS, CRASHES, NAMES, kept, target
 
 ATHERIS = importlib.util.find_spec("atheris") is not None
@@ -34,7 +35,9 @@ def test_every_crasher_is_of_a_target_and_the_corpus_is_small() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_two_seconds_of_atheris_find_nothing(name: str) -> None:
     if not ATHERIS:  # it has no wheel for this machine; said here, and the corpus was replayed above
-        assert sys.version_info >= (3, 14) or "x86_64" not in sys.version, "atheris is in requirements/dev.txt"
+        assert sys.version_info >= (3, 14) or "x86_64" not in sys.version, (
+            "atheris is in requirements/dev.txt"
+        )
         return
     result = fuzz.run(name, 2)
     assert not result.crashers
@@ -42,7 +45,9 @@ def test_two_seconds_of_atheris_find_nothing(name: str) -> None:
     assert result.executions > 100
 
 
-def test_a_target_that_crashes_is_found_and_its_input_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_target_that_crashes_is_found_and_its_input_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The finder can find: a reader with a fault in it, planted here."""
     planted = tmp_path / "fuzz_planted.py"
     planted.write_text("def seeds():\n    return [b'1']\n\ndef fuzz(data):\n    assert data[:1] != b'2'\n")

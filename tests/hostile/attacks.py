@@ -12,8 +12,11 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-import forging
 import msgspec
+
+import forging
+from command_room import POINT
+from signing import key, key_list, public, signed
 from stage import (
     COLLECTOR,
     ELSEWHERE,
@@ -26,9 +29,6 @@ from stage import (
     Stage,
     claims_of,
 )
-
-from command_room import POINT
-from signing import key, key_list, public, signed
 
 STRANGERS = (
     "nobody",

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import random
+import string
 from collections.abc import Mapping
 from typing import Any
 
@@ -92,13 +93,13 @@ def respelt(rng: random.Random, payload: bytes) -> bytes:
     three = parts(payload)
     which = rng.randrange(3)
     part = three[which]
-    alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    alphabet = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
     options = [part + b"=" * (-len(part) % 4), part + b"=", part + b"====", part + b"\n", b" " + part]
     options += [part[:8] + b"\n" + part[8:], part + b"A", part + b"%3D", part.replace(b"-", b"+") + b"="]
     if len(part) % 4:  # the last character has bits to spare
-        last = alphabet.index(part[-1:])
+        last = alphabet.index(part[-1:].decode())
         spare = 4 if len(part) % 4 == 2 else 2
-        options += [part[:-1] + alphabet[last ^ bit : (last ^ bit) + 1] for bit in range(1, 1 << spare)]
+        options += [part[:-1] + alphabet[last ^ bit].encode() for bit in range(1, 1 << spare)]
     if which == 0:
         options.append(
             jws.encoded(rng.choice((b'{"alg":"EdDSA" }', b'{ "alg":"EdDSA"}', b'\n{"alg":"EdDSA"}')))

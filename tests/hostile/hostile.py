@@ -30,9 +30,8 @@ if __name__ == "__main__":
     sys.path[:0] = [str(Path(__file__).parents[1])]
 
 from attacks import ATTACKS, Attack, Loot, good, id_of
-from stage import Message, Stage, claims_of
-
 from fakeclock import FakeClock
+from stage import Message, Stage, claims_of
 
 ATTACKS_A_GOOD_ONE = 50
 RESTART_EVERY = 1500

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from stage import KEYS, OPERATOR, REVOKED, Message, Stage
 
 from command_room import POINT
 from diemcau_agent.commands.inbox import LIMIT, LIMIT_BYTES, Inbox
@@ -21,6 +20,7 @@ from diemcau_agent.mqtt import Message as Packet
 from diemcau_agent.notices import Notices
 from fakeclock import FakeClock, settle
 from signing import key, key_list, public, signed
+from stage import KEYS, OPERATOR, REVOKED, Message, Stage
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ async def test_a_flood_takes_bounded_memory_and_one_event_and_one_line_a_minute(
     task = asyncio.create_task(inbox.run(), name="inbox")
     while len(acknowledged) < LIMIT:
         await asyncio.sleep(0)
-    for number in range(3_000):
+    for _ in range(3_000):
         await stage.deliver(forged)
     assert stage.room.events == []
     await stage.clock.advance(60)

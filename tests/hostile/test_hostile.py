@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-import attacks
 import pytest
-from attacks import ATTACKS, Loot
-from stage import Message, Stage
 
+import attacks
+from attacks import ATTACKS, Loot
 from fakeclock import FakeClock
 from hostile import attack
+from stage import Message, Stage
 
 
 async def test_of_two_thousand_hostile_commands_none_runs_and_every_good_one_runs_once(

@@ -9,15 +9,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from attacks import ATTACKS, Loot
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from stage import KEYS, OPERATOR, ORDERS, REVOKED, Message, Stage, claims_of
 
+from attacks import ATTACKS, Loot
 from command_room import POINT
 from fakeclock import FakeClock
 from signing import key_list
+from stage import KEYS, OPERATOR, ORDERS, REVOKED, Message, Stage, claims_of
 
 ISSUERS = (OPERATOR, "operator-2")
 TRUE_TIME_S = 1_795_332_600.0
