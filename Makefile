@@ -58,10 +58,10 @@ torture: packages-dev .venv/dev.stamp
 		$(if $(ROWS),--rows $(ROWS)) $(if $(REPORT),--report)
 
 hostile: packages-dev .venv/dev.stamp
-	PYTHONPATH=tests $(BIN)/python tests/hostile/hostile.py --count $(or $(COUNT),100000) $(if $(SEED),--seed $(SEED))
+	PYTHONPATH=tests $(BIN)/python tests/hostile/onslaught.py --count $(or $(COUNT),100000) $(if $(SEED),--seed $(SEED))
 
 fuzz: packages-dev .venv/dev.stamp
-	PYTHONPATH=tests $(BIN)/python tests/fuzz/fuzz.py --minutes $(or $(MINUTES),10) $(if $(FUZZ),--only $(FUZZ)) $(ARGS)
+	PYTHONPATH=tests $(BIN)/python tests/fuzz/fuzzing.py --minutes $(or $(MINUTES),10) $(if $(FUZZ),--only $(FUZZ)) $(ARGS)
 
 audit: .venv/dev.stamp
 	provisioning/audit.sh

@@ -11,7 +11,7 @@ fi
 for file in requirements/demo.txt requirements/dev.txt; do
     for service in pypi osv; do
         echo "== $file by $service"
-        "$python" -m pip_audit --vulnerability-service "$service" --requirement "$file" --disable-pip --no-deps && continue 2
+        "$python" -m pip_audit --vulnerability-service "$service" --requirement "$file" --disable-pip --no-deps --strict && continue 2
     done
     echo "audit.sh: $file was not looked at, or has a hole (see above)" >&2
     exit 1

@@ -175,8 +175,8 @@ class Child:
         await asyncio.wait([self._reading], timeout=REAP_S)
 
 
-def _table(message: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = message.get(name) or {}
+def _table(message: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value: Any = message.get(name) or {}
     if not isinstance(value, dict):
         raise pipe.FramingError(f"{name}: got {value!r:.80}, expected an object")
     return cast("dict[str, Any]", value)

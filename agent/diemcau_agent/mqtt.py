@@ -380,7 +380,7 @@ class Connection:
 def _held(client: Client) -> tuple[int, int]:
     """Length of the packet that is being read, and how many messages of QoS 2 wait for their release: paho
     bounds neither."""
-    packet: dict[str, Any] = client._in_packet  # pyright: ignore[reportPrivateUsage]
+    packet = client._in_packet  # pyright: ignore[reportPrivateUsage]
     return packet["remaining_length"], len(client._in_messages)  # pyright: ignore[reportPrivateUsage]
 
 

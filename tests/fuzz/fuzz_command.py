@@ -1,5 +1,5 @@
-"""Any message on a command's topic, and any claims under an operator's or a viewer's true signature, through the
-whole dispatcher to the journal and the scripted devices. The first byte chooses."""
+"""Any message on a command's topic, and any claims under an operator's or a viewer's true signature, through
+the whole dispatcher to the journal and the scripted devices. The first byte chooses."""
 
 from __future__ import annotations
 

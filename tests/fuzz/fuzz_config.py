@@ -13,7 +13,7 @@ def seeds() -> list[bytes]:
         b"",
         b"[policy]\nunmute = true\n[probe]\nperiod_s = 300\n",
         b'[camera]\npresets = {door = 1}\n[line]\nreflector = "127.0.0.1:862"\n',
-        b'[enrolment]\nurl = "https://est.example:8443"\nca_file = "/etc/ca.pem"\ntoken_file = "/etc/token"\n',
+        b'[enrolment]\nurl = "https://est.example"\nca_file = "/etc/ca.pem"\ntoken_file = "/etc/token"\n',
     )
     return [SIM + each for each in more] + [SIM.replace(b"mqtt://127.0.0.1:1883", b"mqtts://[::1]:8883/x")]
 

@@ -50,7 +50,7 @@ async def _read(data: bytes) -> None:
     client.on_message, client.on_publish = connection._received, connection._acknowledged
     client.on_subscribe = connection._subscribed
     ours.setblocking(False)
-    client._sock = ours
+    client._sock = ours  # pyright: ignore[reportAttributeAccessIssue] - as paho itself does
     connection._socket = ours
     raised: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: raised.append(context))

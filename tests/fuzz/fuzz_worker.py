@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -47,7 +48,11 @@ def fuzz(data: bytes) -> None:
     answer: asyncio.Future[dict[str, Any]] = loop().create_future()
     child._ready = loop().create_future()
     child._waiting = {1: answer}
-    child._listener = lambda event, data: json.dumps([event, dict(data)])
+
+    def listen(event: str, data: Mapping[str, Any]) -> None:
+        json.dumps([event, dict(data)])
+
+    child._listener = listen
     try:
         for line in data.splitlines(keepends=True):
             child._take(pipe.decode(line))

@@ -1,5 +1,5 @@
-"""What is fuzzed: every reader of bytes that come from outside. One module a target, each with ``fuzz(data)``,
-which raises for a finding alone, and ``seeds()``."""
+"""What is fuzzed: every reader of bytes that come from outside. One module a target, each with
+``fuzz(data)``, which raises for a finding alone, and ``seeds()``."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What fuzzing has found stays fixed: each target on its corpus, its seeds and every crasher there ever was; then two
-seconds of atheris itself."""
+"""What fuzzing has found stays fixed: each target on its corpus, its seeds and every crasher there ever was;
+then two seconds of atheris itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import fuzz
+import fuzzing
 from targets import CORPUS, CRASHES, NAMES, kept, target
 
 ATHERIS = importlib.util.find_spec("atheris") is not None
@@ -39,7 +39,7 @@ def test_two_seconds_of_atheris_find_nothing(name: str) -> None:
             "atheris is in requirements/dev.txt"
         )
         return
-    result = fuzz.run(name, 2)
+    result = fuzzing.run(name, 2)
     assert not result.crashers
     assert not result.failed
     assert result.executions > 100
@@ -51,12 +51,12 @@ def test_a_target_that_crashes_is_found_and_its_input_kept(
     """The finder can find: a reader with a fault in it, planted here."""
     planted = tmp_path / "fuzz_planted.py"
     planted.write_text("def seeds():\n    return [b'1']\n\ndef fuzz(data):\n    assert data[:1] != b'2'\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{fuzz.TESTS}", prepend=":")
-    monkeypatch.setattr(fuzz, "CRASHES", tmp_path / "crashes")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(fuzzing, "CRASHES", tmp_path / "crashes")
     if not ATHERIS:
         with pytest.raises(AssertionError):
             target("planted").fuzz(b"2")
         return
-    (crasher,) = fuzz.run("planted", 10).crashers
+    (crasher,) = fuzzing.run("planted", 10).crashers
     assert (tmp_path / "crashes" / crasher).read_bytes()[:1] == b"2"

@@ -1,8 +1,9 @@
 """Every kind of attack on a room's commands, one function each: what an attacker has, he sends.
 
-He has the broker, so every message that was ever sent, good ones too that he held back (:attr:`Loot.held`: signed
-by an operator, never delivered, still in their time); every public key; and the private keys of a viewer, a
-collector, two installers, a revoked operator, another fleet and the key list's own signer. He lacks the operators'.
+He has the broker, so every message that was ever sent, good ones too that he held back (:attr:`Loot.held`:
+signed by an operator, never delivered, still in their time); every public key; and the private keys of a
+viewer, a collector, two installers, a revoked operator, another fleet and the key list's own signer. He lacks the
+operators'.
 """
 
 from __future__ import annotations
@@ -283,7 +284,8 @@ def group_misused(loot: Loot) -> Message:
     before = (
         int(loot.stage.clock.wall() - (loot.stage.clock.monotonic() - loot.stage.room.context.started_s)) - 1
     )
-    verb, args = rng.choice((("restart", {"target": "camera"}), ("logs", {}), ("config", {"get": True})))
+    for_one: tuple[tuple[str, dict[str, Any]], ...] = (("restart", {"target": "camera"}), ("logs", {}))
+    verb, args = rng.choice((*for_one, ("config", {"get": True})))
     choice: tuple[str, Any, dict[str, Any]] = rng.choice(
         (
             (verb, args, {"iat": now_s, "exp": now_s + 60}),
@@ -351,10 +353,10 @@ def noise(loot: Loot) -> Message:
 
 
 ATTACKS: tuple[Attack, ...] = (
-    bytes_changed, truncated, concatenated, parts_swapped, signature_stripped, signature_stretched, algorithm_none,
-    public_key_as_secret, header_changed, wrong_key, revoked_key, beyond_the_role, base64_respelt, unicode_twisted,
-    giant, duplicate_keys, replayed, replayed_retained, readdressed, late_or_early, group_misused, unsigned,
-    other_protocols, bad_args, noise,
+    bytes_changed, truncated, concatenated, parts_swapped, signature_stripped, signature_stretched,
+    algorithm_none, public_key_as_secret, header_changed, wrong_key, revoked_key, beyond_the_role,
+    base64_respelt, unicode_twisted, giant, duplicate_keys, replayed, replayed_retained, readdressed,
+    late_or_early, group_misused, unsigned, other_protocols, bad_args, noise,
 )  # fmt: skip
 
 

@@ -144,7 +144,7 @@ def twisted(rng: random.Random, text: str) -> str:
 
 
 def doubled(claims: Mapping[str, Any], field: str, value: Any, *, first: bool) -> bytes:
-    """``claims`` as JSON that has ``field`` twice, once with ``value``; an escape may hide one of the names."""
+    """``claims`` as JSON that has ``field`` twice, once with ``value``."""
     fields = [(name, json.dumps(each)) for name, each in claims.items()]
     fields.insert(0 if first else len(fields), (field, json.dumps(value)))
     return ("{" + ",".join(f'"{name}":{text}' for name, text in fields) + "}").encode()

@@ -9,8 +9,9 @@ import pytest
 
 import attacks
 from attacks import ATTACKS, Loot
+from diemcau_agent.jws import Jws
 from fakeclock import FakeClock
-from hostile import attack
+from onslaught import attack
 from stage import Message, Stage
 
 
@@ -34,7 +35,11 @@ async def test_a_verifier_that_believes_everybody_is_found_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The room can fail: with signatures that always hold, attacks run and are counted."""
-    monkeypatch.setattr("diemcau_agent.jws.Jws.signed_by", lambda *_: True)
+
+    def believe(letter: Jws, public: bytes) -> bool:
+        return True
+
+    monkeypatch.setattr(Jws, "signed_by", believe)
     outcome = await attack(tmp_path, 400, seed=1, kinds=(attacks.wrong_key, attacks.bytes_changed))
     assert outcome.codes["wrong_key"]["ran"] > 100
     assert any("wrong_key" in line for line in outcome.wrong)

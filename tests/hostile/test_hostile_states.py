@@ -1,5 +1,5 @@
-"""Whatever a taken-over broker makes of what operators signed, and whatever befalls the agent and its clock in
-between: nothing runs twice, nothing of a dead nonce, nothing of a revoked key."""
+"""Whatever a taken-over broker makes of what operators signed, and whatever befalls the agent and its clock
+in between: nothing runs twice, nothing of a dead nonce, nothing of a revoked key."""
 
 from __future__ import annotations
 
@@ -115,8 +115,8 @@ class Hostile(RuleBasedStateMachine):
 
     @rule(killed=st.booleans())
     def the_journal_is_lost(self, killed: bool) -> None:
-        """With the card's database. The clock is the true one from then on: who holds both time and card holds
-        the kit."""
+        """With the card's database. The clock is the true one from then on: who holds both time and card
+        holds the kit."""
         self.jump("true", synced=self.clock.is_synced)
         self.lost = self.stage.lose_journal = True
         self.do(self.stage.start_again(killed=killed, pause_s=6))

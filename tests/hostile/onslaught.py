@@ -1,6 +1,6 @@
 """``make hostile``: a hundred thousand hostile commands against the real dispatcher; none may run.
 
-    python tests/hostile/hostile.py [--count 100000] [--seed S] [--kinds bytes_changed,giant]
+    python tests/hostile/onslaught.py [--count 100000] [--seed S] [--kinds bytes_changed,giant]
 
 Real are the signatures, the keyring, the dispatcher, the verbs and the journal on its card; the devices are
 scripted, and the clock is the test's own. Among the attacks are good commands, each kept back until fifty

@@ -1,9 +1,10 @@
-"""``make fuzz``: atheris on every reader of foreign bytes, one target after the other, in processes of their own.
+"""``make fuzz``: atheris on every reader of foreign bytes, one target after the other, each in its process.
 
-    python tests/fuzz/fuzz.py [--minutes 10] [--only jws,keys] [--keep]
+    python tests/fuzz/fuzzing.py [--minutes 10] [--only jws,keys] [--keep]
 
-Each begins with its corpus and its seeds. A finding is written to tests/fuzz/crashes/ (``{target}-{digest}``) and
-the exit code is 1; test_fuzz.py replays it for ever. ``--keep`` puts what found new ground into the corpus.
+Each begins with its corpus and its seeds. A finding is written to tests/fuzz/crashes/ (``{target}-{digest}``)
+and the exit code is 1; test_fuzz.py replays it for ever. ``--keep`` puts what found new ground into
+the corpus.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 TESTS = Path(__file__).parents[1]
 if __name__ == "__main__":
-    sys.path[:0] = [str(TESTS / "fuzz"), str(TESTS), str(TESTS / "hostile")]
+    sys.path[:0] = [str(TESTS / "fuzz"), str(TESTS)]
 
 from targets import CORPUS, CRASHES, NAMES, digest, kept, target
 
@@ -44,7 +46,8 @@ class Result(msgspec.Struct, frozen=True):
 
     def row(self) -> str:
         found = ", ".join(self.crashers) or self.failed or "none"
-        return f"| {self.name} | {self.executions} | {self.per_s} | {self.coverage} | {self.features} | {found} |"
+        numbers = (self.executions, self.per_s, self.coverage, self.features)
+        return f"| {self.name} | {' | '.join(map(str, numbers))} | {found} |"
 
 
 def run(name: str, seconds: int, *, keep: bool = False) -> Result:
@@ -118,13 +121,14 @@ def _keep(name: str, found: Path, begin: Path) -> None:
 
 def child(name: str, arguments: Sequence[str]) -> None:
     """In the process of its own: instrument, then give the process to libFuzzer."""
-    import atheris
+    import atheris  # pyright: ignore[reportMissingImports] - x86_64 only
 
     logging.disable(logging.CRITICAL)
-    with atheris.instrument_imports(include=OURS, enable_loader_override=False):
+    tools: Any = atheris
+    with tools.instrument_imports(include=OURS, enable_loader_override=False):
         aim = target(name)
-    atheris.Setup([sys.argv[0], *arguments], aim.fuzz)
-    atheris.Fuzz()
+    tools.Setup([sys.argv[0], *arguments], aim.fuzz)
+    tools.Fuzz()
 
 
 def main() -> int:
