@@ -7,6 +7,9 @@
 #   make check           ruff, pyright, import-linter, shellcheck, exposure of the units
 #   make bench           the budgets, measured (BENCH=full for a whole probe period at rest)
 #   make torture         the faults of the table, in slices that add up (MINUTES=20, ROWS=kill,line; REPORT=1: the table)
+#   make hostile         hostile commands against the real dispatcher, none may run (COUNT=100000, SEED=)
+#   make fuzz            atheris on every reader of foreign bytes (MINUTES=10, FUZZ=jws,keys for some, ARGS=--keep)
+#   make audit           known holes in what is installed; needs the network
 #   make schema          docs/schema and docs/codes.md, from the code
 #   make picture         docs/demo.svg, from a real run
 #   make lock            requirements/*.txt from *.in, with hashes (UPGRADE=1 for newer versions)
@@ -20,7 +23,7 @@ SUITE ?= trixie
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test bench torture schema picture lock fresh clean packages packages-dev
+.PHONY: help setup demo check test bench torture hostile fuzz audit schema picture lock fresh clean packages packages-dev
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -36,6 +39,7 @@ check: packages-dev .venv/dev.stamp
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	shellcheck .ci/run provisioning/*.sh
+	provisioning/secrets.sh
 	provisioning/exposure.sh
 
 test: packages-dev .venv/dev.stamp
@@ -52,6 +56,15 @@ bench: packages-dev .venv/dev.stamp
 torture: packages-dev .venv/dev.stamp
 	PYTHONPATH=tests $(BIN)/python tests/torture/torture.py --minutes $(or $(MINUTES),20) \
 		$(if $(ROWS),--rows $(ROWS)) $(if $(REPORT),--report)
+
+hostile: packages-dev .venv/dev.stamp
+	PYTHONPATH=tests $(BIN)/python tests/hostile/onslaught.py --count $(or $(COUNT),100000) $(if $(SEED),--seed $(SEED))
+
+fuzz: packages-dev .venv/dev.stamp
+	PYTHONPATH=tests $(BIN)/python tests/fuzz/fuzzing.py --minutes $(or $(MINUTES),10) $(if $(FUZZ),--only $(FUZZ)) $(ARGS)
+
+audit: .venv/dev.stamp
+	provisioning/audit.sh
 
 schema: setup
 	$(BIN)/diemcau-agent schema --out docs

@@ -121,22 +121,25 @@ class Child:
                     future.exception()  # read once here: nobody may be waiting for "ready" any more
 
     def _take(self, message: dict[str, Any]) -> None:
+        """Raises FramingError for what no child of ours says: it is not believed from there on."""
+        event, ident = message.get("event"), message.get("id")
         if "ready" in message and not self._ready.done():
             ready = message["ready"]
             self.confined = isinstance(ready, dict) and bool(cast("dict[str, Any]", ready).get("landlock"))
             self._ready.set_result(None)
-        elif "event" in message:
-            if message["event"] in OURS_TO_TELL:
-                return
-            self._listener(str(message["event"]), cast("Mapping[str, Any]", message.get("data") or {}))
+        elif isinstance(event, str):
+            if event not in OURS_TO_TELL:
+                self._listener(event, _table(message, "data"))
+        elif not isinstance(ident, int):
+            raise pipe.FramingError(f"id: got {ident!r:.80}, expected a call's number")
         else:
-            answer = self._waiting.get(cast("int", message.get("id")))
+            answer = self._waiting.get(ident)
             if answer is None or answer.done():
                 return  # the answer to a call that was given up
             if "ok" in message:
-                answer.set_result(message["ok"])
+                answer.set_result(_table(message, "ok"))
             else:
-                answer.set_exception(error_from_dict(message.get("error") or {}))
+                answer.set_exception(error_from_dict(_table(message, "error")))
 
     async def end(self) -> bool:
         """SIGKILL to the process group and a bounded reap; False where the kernel holds it."""
@@ -177,3 +180,10 @@ class Child:
         self._writer.close()
         self._reading.cancel()
         await asyncio.wait([self._reading], timeout=REAP_S)
+
+
+def _table(message: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value: Any = message.get(name) or {}
+    if not isinstance(value, dict):
+        raise pipe.FramingError(f"{name}: got {value!r:.80}, expected an object")
+    return cast("dict[str, Any]", value)

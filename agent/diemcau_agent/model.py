@@ -194,6 +194,9 @@ Verb = Literal[
 """The verbs of docs/wire.md."""
 
 
+EpochSeconds = Annotated[int, msgspec.Meta(ge=0, le=2**37)]
+
+
 class Claims(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a command says, before its arguments are looked at."""
 
@@ -201,8 +204,8 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     aud: Annotated[str, msgspec.Meta(max_length=64)]
     verb: Annotated[str, msgspec.Meta(max_length=32)]
     iss: PointId
-    iat: int
-    exp: int
+    iat: EpochSeconds
+    exp: EpochSeconds
     args: dict[str, Any] = {}
     nonce: str | None = None
 
@@ -238,7 +241,7 @@ class Keys(msgspec.Struct, frozen=True, kw_only=True):
     keys: Annotated[tuple[FleetKey, ...], msgspec.Meta(max_length=1000)]
     revoked: Annotated[tuple[PointId, ...], msgspec.Meta(max_length=10_000)] = ()
     """Ids that are never obeyed again, whatever ``keys`` says."""
-    exp: int | None = None
+    exp: EpochSeconds | None = None
 
 
 class Freeze(msgspec.Struct, frozen=True, kw_only=True):
@@ -257,8 +260,8 @@ class Conference(msgspec.Struct, frozen=True, kw_only=True):
     iss: PointId
     revision: Annotated[int, msgspec.Meta(ge=1, le=2**53)]
     state: Literal["planned", "cancelled"] = "planned"
-    start: Annotated[int, msgspec.Meta(ge=0, le=2**37)]
-    end: Annotated[int, msgspec.Meta(ge=0, le=2**37)]
+    start: EpochSeconds
+    end: EpochSeconds
     """After ``start``, by 48 h at most."""
     groups: Annotated[tuple[PointId, ...], msgspec.Meta(min_length=1, max_length=1000)]
     """Whose points take part."""

@@ -131,7 +131,7 @@ class Monitor:
                 self._book.apply(device, failure(device, error))
             return
         for device in DEVICES_OF[process]:
-            data = answer.get(device, {}) if process == "audio" else answer
+            data = answer.get(device) if process == "audio" else answer
             self.observe(device, Look.from_dict(data))
 
     def observe(self, device: str, look: Look) -> None:

@@ -15,6 +15,7 @@ Errors::
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import ssl
 from collections import deque
@@ -32,6 +33,8 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from .address import Address, Tls
 from .clock import Clock
+
+log = logging.getLogger(__name__)
 
 SESSION_EXPIRY_S = 60
 RECEIVE_MAXIMUM = 8
@@ -248,10 +251,27 @@ class Connection:
         self._tick()
 
     def _readable(self) -> None:
-        self._client.loop_read()
+        self._read_packet()
         # TLS, bare or below a WebSocket, may hold decrypted bytes that no select() shows.
         while isinstance(self._socket, _Buffering) and self._socket.pending():
+            self._read_packet()
+
+    def _read_packet(self) -> None:
+        """A broker that was taken over sends what it likes: no packet ends more than the connection."""
+        try:
             self._client.loop_read()
+        except Exception as error:  # paho raises KeyError, IndexError, struct.error ... on what is no MQTT
+            log.warning("%s: not MQTT: %r", self._client.host, error)
+            self._abort(f"not MQTT: {type(error).__name__}")
+            return
+        announced, held = _held(self._client)
+        if announced > PACKET_LIMIT_BYTES or held > RECEIVE_MAXIMUM:
+            self._abort(f"the broker keeps to no limit: a packet of {announced} bytes, {held} held back")
+
+    def _abort(self, reason: str) -> None:
+        """No word more with such a broker."""
+        self._closed_for = reason
+        self._drop()
 
     def _want_write(self, client: Client, userdata: Any, sock: Any) -> None:
         if sock.fileno() >= 0:
@@ -355,6 +375,13 @@ class Connection:
             self._closing(self._client, None, sock)
             sock.close()
         self._end(self._closed_for or "closed")
+
+
+def _held(client: Client) -> tuple[int, int]:
+    """Length of the packet that is being read, and how many messages of QoS 2 wait for their release: paho
+    bounds neither."""
+    packet = client._in_packet  # pyright: ignore[reportPrivateUsage]
+    return packet["remaining_length"], len(client._in_messages)  # pyright: ignore[reportPrivateUsage]
 
 
 def noting(context: ssl.SSLContext, opened: list[socket.socket]) -> ssl.SSLContext:

@@ -22,7 +22,7 @@ from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
 from diemcau_drivers import pipe
-from diemcau_drivers.contract import REOPEN, Busy, DeviceError
+from diemcau_drivers.contract import PANEL_EVENTS, REOPEN, Busy, DeviceError
 
 from .child import Child, Listener
 from .clock import Clock
@@ -190,7 +190,7 @@ class Worker:
         if wait_s > 0:
             raise self._cause(f"{self.process}: respawn in {wait_s:.1f} s after {self._failures} failures")
         try:
-            self._child = child = await Child.spawn([*self._command, self.process], self._listener)
+            self._child = child = await Child.spawn([*self._command, self.process], self._heard)
         except OSError as error:
             self._failed()
             raise Crashed(f"{self.process}: cannot be started: {error}") from None
@@ -211,6 +211,11 @@ class Worker:
         news = {"process": self.process, "pid": child.pid, "confined": child.confined}
         self._listener("spawned", news)
         return child
+
+    def _heard(self, event: str, data: Mapping[str, Any]) -> None:
+        """Only the panel has a button: whoever took another process over presses none."""
+        if self.process == "panel" and event in PANEL_EVENTS:
+            self._listener(event, data)
 
     async def _retire(self, child: Child) -> None:
         """A child found dead between calls: left when idle (exit code 0), or died."""

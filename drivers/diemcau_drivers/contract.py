@@ -47,9 +47,9 @@ Errors::
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 DEVICES = ("camera", "microphone", "speaker", "display", "panel")
 PROCESSES = ("camera", "audio", "display", "panel", "presence", "host")
@@ -94,6 +94,9 @@ LOOP_READINGS = (
     "echo_ms",
     "clipped_ratio",
 )
+WORDS = frozenset({"power", "pattern"})
+"""The readings that are words; all others are numbers and flags."""
+TEXT_MAX = 256
 DISPLAY_READINGS = ("connected", "power", "active_input", "cec", "width_px", "height_px")
 """power: "on", "standby", "unknown". active_input: true, false, or null where not told."""
 PANEL_READINGS = ("button_held_s", "pattern")
@@ -220,7 +223,8 @@ def error_to_dict(error: DeviceError) -> ErrorDict:
 def error_from_dict(data: Mapping[str, Any]) -> DeviceError:
     """The error that the other side named; an unknown kind becomes Broken."""
     kind = ERRORS.get(str(data.get("kind")), Broken)
-    return kind(str(data.get("detail", "")), in_use_by=data.get("in_use_by"))
+    holder = data.get("in_use_by")
+    return kind(str(data.get("detail", ""))[:1000], in_use_by=holder if _is_text(holder) else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,13 +255,44 @@ class Look:
         }
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Look:
-        error = data.get("error")
+    def from_dict(cls, data: Any) -> Look:
+        """What the other side told; :class:`Broken` as its error where it is no look. It comes from a process
+        that may have been taken over, and goes to judges that compare numbers."""
+        if not isinstance(data, dict):
+            return cls(error=Broken("its answer is no look"))
+        told = cast("dict[str, Any]", data)
+        error = told.get("error")
+        if isinstance(error, dict):
+            return cls(error=error_from_dict(cast("dict[str, Any]", error)))
+        readings, identity = told.get("readings", {}), told.get("identity", {})
+        holder, capabilities = told.get("in_use_by"), told.get("capabilities", [])
+        if not (
+            error is None
+            and _is_table(readings, _is_reading)
+            and _is_table(identity, lambda _, value: _is_text(value))
+            and (holder is None or _is_text(holder))
+            and isinstance(capabilities, list | tuple)
+            and all(_is_text(name) for name in cast("Sequence[Any]", capabilities))
+        ):
+            return cls(error=Broken("its answer is no look"))
         return cls(
-            readings=data.get("readings", {}),
-            passive=bool(data.get("passive", False)),
-            in_use_by=data.get("in_use_by"),
-            identity=data.get("identity", {}),
-            capabilities=tuple(data.get("capabilities", ())),
-            error=None if error is None else error_from_dict(error),
+            readings, bool(told.get("passive")), holder, identity, tuple(cast("list[str]", capabilities))
         )
+
+
+def _is_table(value: Any, fits: Callable[[str, Any], bool]) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(name, str) and len(name) <= TEXT_MAX and fits(name, each)
+        for name, each in cast("dict[Any, Any]", value).items()
+    )
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= TEXT_MAX
+
+
+def _is_reading(name: str, value: Any) -> bool:
+    """A number that every reader of JSON knows, a word only where one is expected, or null."""
+    if isinstance(value, int | float):
+        return abs(value) <= 2**53  # neither is infinity, nor what is no number
+    return value is None or (name in WORDS and _is_text(value))

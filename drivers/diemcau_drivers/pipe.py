@@ -39,12 +39,18 @@ def decode(line: bytes) -> dict[str, Any]:
     if len(line) > MAX_LINE_BYTES:
         raise FramingError(f"line of {len(line)} bytes, at most {MAX_LINE_BYTES}")
     try:
-        message = json.loads(line)
+        message = json.loads(line, parse_constant=_no_constant)
+        if b"\\u" in line:  # half a surrogate pair, which nobody could encode again
+            json.dumps(message, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise FramingError(f"not JSON: {line[:80]!r}") from error
     if not isinstance(message, dict):
         raise FramingError(f"not an object: {line[:80]!r}")
     return cast("dict[str, Any]", message)
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _finite(value: Any) -> Any:

@@ -34,7 +34,7 @@ def main() -> None:
                 time.sleep(3600)
             case "hang with a child":
                 child = subprocess.Popen(["sleep", "3600"])
-                say({"event": "child", "data": {"pid": child.pid}})
+                say({"event": "press", "data": {"pid": child.pid}})
                 time.sleep(3600)
             case "crash":
                 os.kill(os.getpid(), signal.SIGSEGV)

@@ -17,8 +17,9 @@ from diemcau_agent.commands import journal as journals
 from diemcau_agent.commands.dispatch import RUNNING_LIMIT
 from diemcau_agent.commands.journal import Journal
 from diemcau_agent.commands.outcome import Refused
+from diemcau_agent.commands.signature import Unsigned
 from diemcau_agent.commands.verbs.ping import Ping
-from diemcau_agent.database import Corrupt
+from diemcau_agent.database import Corrupt, DatabaseError
 from diemcau_agent.worker import Hung
 from diemcau_drivers.contract import Absent, BadRequest, Broken, Busy, DeviceError, Unsupported
 from fakeclock import FakeClock
@@ -253,17 +254,29 @@ async def test_a_device_is_one_commands_at_a_time_and_others_go_on(room: Room) -
 
 async def test_no_more_than_so_many_commands_run_at_once(room: Room) -> None:
     for number in range(RUNNING_LIMIT):
-        await room.send("ping", {"spread_s": 60}, id=f"waiting-{number}")
+        await room.send("ping", {"spread_s": 60}, id=f"waiting-{number}", iss=f"key-{number % 2}")
     assert await _refusal(room, "ping", {}) == "busy"
     await room.clock.advance(60)
     await room.idle()
     assert len(done(room)) == RUNNING_LIMIT
 
 
+async def test_one_key_leaves_room_for_the_others(room: Room) -> None:
+    for number in range(RUNNING_LIMIT):
+        await room.send("ping", {"spread_s": 60}, id=f"waiting-{number}", iss="viewer-1")
+    assert await _refusal(room, "ping", {}, iss="viewer-1") == "busy"
+    await room.send("ping")
+    await room.replied()
+    assert (room.last.id, room.last.state) == ("command-ping", "done")
+    await room.clock.advance(60)
+    await room.idle()
+    assert (await room.order("ping", iss="viewer-1", id="command-after")).state == "done"
+
+
 async def test_a_journal_that_cannot_be_written_runs_nothing(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fail(*_: Any) -> None:
+    async def fail(*_: Any, **__: Any) -> None:
         raise Corrupt("disk I/O error")
 
     monkeypatch.setattr(Journal, "accept", fail)
@@ -512,8 +525,63 @@ async def test_the_journal_drops_old_answers_by_size(room: Room, monkeypatch: py
     for number in range(20):
         await journal.accept(f"id-{number:03}", json.dumps(room.claims()).encode(), None)
         await journal.finish(f"id-{number:03}", b'"%s"' % (b"x" * 998))
-    kept = [number for number in range(20) if await journal.find(f"id-{number:03}") is not None]
+    kept = [number for number in range(20) if await Journal(room.spool).find(f"id-{number:03}") is not None]
     assert kept == list(range(10, 20))
+    with pytest.raises(DatabaseError):  # its answer is gone, and this session ran it: it does not run again
+        await journal.find("id-003")
+
+
+async def test_a_thousand_pings_and_logs_push_no_command_out_of_the_sessions_memory(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journals, "KEEP", 30)
+    room.rewire()
+    await room.order("identify", id="to-be-run-once")
+    for number in range(60):
+        verb, args = ("logs", {}) if number % 2 else ("ping", {"spread_s": 0.001})
+        await room.send(verb, args, id=f"viewer-{number:04}")
+        await room.clock.advance(0.001)
+        await room.idle()
+    await room.order("identify", id="to-be-run-once")
+    assert room.identified == [10.0]
+    assert (room.last.id, room.last.state, room.last.code) == ("to-be-run-once", "failed", "internal")
+
+
+async def test_a_groups_command_from_before_the_start_is_not_run(room: Room) -> None:
+    """Its journal may be lost with the card, and no nonce tells it from one that ran."""
+    start_s = int(room.clock.wall()) - 5
+    for iat, state in ((start_s - 1, "refused"), (start_s, "done")):
+        sent: dict[str, Any] = {
+            "aud": "group/all",
+            "nonce": None,
+            "iat": iat,
+            "exp": iat + 60,
+            "id": f"command-{iat}",
+        }
+        assert (await room.order("identify", **sent)).state == state
+    assert room.identified == [10.0]
+
+
+async def test_a_key_that_is_revoked_while_its_command_waits_runs_nothing(room: Room) -> None:
+    class Revocable(Unsigned):
+        revoked = False
+
+        def permits(self, iss: str, verb: str) -> bool:
+            return not self.revoked
+
+    keys = Revocable()
+    room.rewire(keys)
+    await room.send("identify", {"spread_s": 60})
+    keys.revoked = True
+    await room.clock.advance(60)
+    await room.idle()
+    assert room.identified == []
+    assert (room.last.state, room.last.code) == ("refused", "not_permitted")
+
+
+async def test_times_beyond_every_calendar_are_refused(room: Room) -> None:
+    reply = await room.order("ping", iat=10**400, exp=10**400 + 60)
+    assert (reply.state, reply.code) == ("refused", "bad_args")
 
 
 async def test_every_task_is_named(room: Room) -> None:

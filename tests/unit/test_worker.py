@@ -27,9 +27,9 @@ class Bench:
         self.told = asyncio.Event()
         self.workers: list[Worker] = []
 
-    def worker(self, script: str = "") -> Worker:
+    def worker(self, script: str = "", process: str = "camera") -> Worker:
         worker = Worker(
-            "camera",
+            process,
             "scripted",
             {"script": script},
             clock=self.clock,
@@ -102,7 +102,7 @@ async def test_a_hung_process_is_killed_at_its_deadline_and_the_next_call_gets_a
 
 
 async def test_the_kill_takes_what_the_library_started(bench: Bench) -> None:
-    worker = bench.worker()
+    worker = bench.worker(process="panel")
     with pytest.raises(Hung):
         await worker.ask("hang with a child", deadline_s=1.0)
     await bench.told.wait()
@@ -112,6 +112,14 @@ async def test_the_kill_takes_what_the_library_started(bench: Bench) -> None:
             return
         await asyncio.sleep(0.01)
     pytest.fail(f"{pid} lives on")
+
+
+async def test_no_process_but_the_panels_presses_the_button(bench: Bench) -> None:
+    for process, events in (("camera", []), ("panel", ["press"])):
+        worker = bench.worker(process=process)
+        with pytest.raises(Hung):
+            await worker.ask("hang with a child", deadline_s=1.0)
+        assert [event for event, _ in bench.events] == events
 
 
 async def test_a_crash_is_told_and_the_next_call_gets_a_new_process(bench: Bench) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Mapping
 from typing import Any
 
@@ -18,9 +19,8 @@ import msgspec
 
 from diemcau_agent.audit.chain import ACCEPTED
 from diemcau_agent.database import DatabaseError
-from diemcau_agent.judges import failure_code
 from diemcau_agent.model import Claims, ReplyState
-from diemcau_drivers.contract import DEVICES, DeviceError
+from diemcau_drivers.contract import DeviceError
 
 from .claims import (
     ANSWERABLE_BYTES,
@@ -34,16 +34,19 @@ from .claims import (
 )
 from .context import Context
 from .journal import Entry, Journal
+from .order import Order
 from .outcome import CommandError, Done, Failed, Refused, Unanswerable
 from .refusals import Refusals
 from .replies import Ending, Replies
 from .signature import Verifier
-from .verb import Args, Call, Verb
+from .verb import Call, Verb
 from .verbs import VERBS
 
 log = logging.getLogger(__name__)
 
 RUNNING_LIMIT = 32
+KEY_LIMIT = 16
+"""Of one key: whoever may only ping keeps nobody else out, however long his pings spread themselves."""
 PROGRESS_S = 1.0
 NOTED_S = 2.0
 """A card that takes no audit holds up no command for longer; only a snapshot is not taken without."""
@@ -56,15 +59,6 @@ class Kept(msgspec.Struct, frozen=True):
 
     state: ReplyState
     code: str | None = None
-
-
-class Order(msgspec.Struct, frozen=True):
-    """A command that passed every check. What it needs is held for it, but while ``delay_s`` passes."""
-
-    verb: Verb[Any]
-    call: Call
-    args: Args
-    delay_s: float
 
 
 class Dispatcher:
@@ -80,6 +74,7 @@ class Dispatcher:
         self._refusals = Refusals(context.clock, context.event)
         self._replies = Replies(context)
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._of_key: Counter[str] = Counter()
         self._held: dict[str, str] = {}
         self._turn = asyncio.Lock()
 
@@ -88,8 +83,8 @@ class Dispatcher:
         try:
             letter = self._open(payload)
         except Unanswerable as error:
-            log.info("%s: %s", topic, error)
-            self._refusals.count(error.code)
+            if self._refusals.count(error.code):
+                log.info("%r: %s", topic[:256], error)
             return
         verb = topic.rpartition("/")[2][:32]
         try:
@@ -113,8 +108,8 @@ class Dispatcher:
             await self._keep(claim, record)
             self._tell(claim, ending.state, ending.code, None)
         except Refused as error:
-            self._refusals.count(error.code)
-            log.info("command %s of %s refused: %s", letter.id, letter.iss, error)
+            if self._refusals.count(error.code):
+                log.info("command %s of %s refused: %r", letter.id, letter.iss, str(error))
             refusal = self._replies.build(letter.id, verb, "refused", error=error)
             self._replies.send(letter.iss, refusal, droppable=True)
         except DatabaseError as error:
@@ -183,11 +178,14 @@ class Dispatcher:
         to_group = claim.aud.startswith("group/")
         if to_group and not context.stamp.synced:
             raise Refused("clock_unsynced", "a group's commands need a synced clock, this point has none")
+        age_s = context.clock.monotonic() - context.started_s
+        if to_group and claim.iat < int(context.clock.wall() - age_s):
+            # No nonce tells it from one that ran before the start, where the journal was lost with the card.
+            raise Refused("expired", "iat: a group's command from before this session of the agent")
         if not to_group and not context.nonce_valid(claim.nonce):
             raise Refused("bad_nonce", "nonce: expected the newest of this point's status")
         check_times(claim, context.clock.wall(), synced=context.stamp.synced)
-        if self._verifier is None or not self._verifier.permits(claim.iss, claim.verb):
-            raise Refused("not_permitted", f"{claim.verb}: not of this key's role")
+        self._check_role(claim)
         verb = self._verbs.get(claim.verb)
         if verb is None:
             raise Refused("unknown_verb", f"got {claim.verb}, expected one of {', '.join(self._verbs)}")
@@ -199,8 +197,14 @@ class Dispatcher:
         order = Order(verb, self._call(claim, payload), args, delay_s)
         if len(self._running) >= RUNNING_LIMIT:
             raise Refused("busy", f"{RUNNING_LIMIT} commands run already")
+        if self._of_key[claim.iss] >= KEY_LIMIT:
+            raise Refused("busy", f"{KEY_LIMIT} commands of {claim.iss} run already")
         await self._admit(order)
         return order
+
+    def _check_role(self, claim: Claims) -> None:
+        if self._verifier is None or not self._verifier.permits(claim.iss, claim.verb):
+            raise Refused("not_permitted", f"{claim.verb}: not of this key's role")
 
     async def _admit(self, order: Order) -> None:
         """What the room says, now: asked again after a delay."""
@@ -226,18 +230,20 @@ class Dispatcher:
             self._hold(order)
         intent = order.verb.intent(order.call, order.args)
         try:
-            await self._journal.accept(claim.id, msgspec.json.encode(claim), intent)
+            await self._journal.accept(claim.id, msgspec.json.encode(claim), intent, claim.verb)
         except BaseException:
             self._release(claim)
             raise
         self._note(order)
         task = asyncio.create_task(self._carry_out(order), name=f"command {claim.verb} {claim.id}")
         self._running[claim.id] = task
+        self._of_key[claim.iss] += 1
         task.add_done_callback(lambda _: self._ended(claim))  # even of one cancelled before it began
 
     def _ended(self, claim: Claims) -> None:
         self._release(claim)
         del self._running[claim.id]
+        self._of_key -= Counter((claim.iss,))  # and no zeros stay behind
 
     def _note(self, order: Order) -> None:
         """Into the audit, before it is done."""
@@ -252,13 +258,14 @@ class Dispatcher:
         await self._context.noted(NOTED_S)
         ending = await self._run(order)
         self._release(claim)
-        await self._finish(claim, ending, _device(order))
+        await self._finish(claim, ending, order.device)
 
     async def _run(self, order: Order) -> Ending:
         verb, claim = order.verb, order.call.claims
         try:
             if order.delay_s:
                 await self._context.clock.sleep(order.delay_s)
+                self._check_role(claim)  # the key may have been revoked meanwhile, the room accepted
                 await self._admit(order)
                 self._hold(order)
             async with asyncio.timeout(verb.deadline_s):
@@ -267,7 +274,7 @@ class Dispatcher:
         except CommandError as error:
             return self._replies.ending(claim, error)
         except DeviceError as error:
-            return self._replies.ending(claim, _of_device(_device(order), error))
+            return self._replies.ending(claim, order.failed(error))
         except TimeoutError:
             return self._replies.ending(claim, Failed("deadline", f"not done within {verb.deadline_s:g} s"))
         except DatabaseError as error:
@@ -305,23 +312,3 @@ class Dispatcher:
                 self._replies.say(claim, "running", data)
 
         return Call(self._context, self._journal, claim, progress, self._replies.told, payload)
-
-
-def _device(order: Order) -> str | None:
-    """What a failure is of; None where it is of the whole room."""
-    held = order.verb.holds(order.args)
-    if set(held) >= set(DEVICES):
-        return None
-    return next((part for part in held if part in (*DEVICES, "host", "line")), None)
-
-
-def _of_device(device: str | None, error: DeviceError) -> CommandError:
-    """A device's own word as the command's end."""
-    if error.kind == "busy":
-        return Refused("busy", f"in use by {error.in_use_by}: {error.detail}")
-    if error.kind == "forbidden":
-        return Refused("not_permitted", error.detail)
-    if error.kind == "bad_request":
-        return Refused("bad_args", error.detail)
-    code = None if device is None else failure_code(device, error.kind)
-    return Failed(code or error.kind, error.detail)

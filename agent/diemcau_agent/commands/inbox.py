@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 
 LIMIT = 256
 """Messages that wait. QoS 1 has 8 under way at most (Receive Maximum): only a flood of QoS 0 comes so far."""
+LIMIT_BYTES = 1024 * 1024
+"""Of what waits: sixty-four commands of the largest kind."""
 
 
 class Inbox:
@@ -29,14 +31,20 @@ class Inbox:
         self._turned = turned
         self._waiting: deque[tuple[Connection, Message]] = deque()
         self._news = asyncio.Event()
+        self._waiting_bytes = 0
+        self._full = False
         self.busy = False
         """A message is with the dispatcher now."""
 
     def put(self, connection: Connection, message: Message) -> None:
         """Never blocks. What finds no room is not acknowledged."""
-        if len(self._waiting) >= LIMIT:
-            log.warning("%s: %d commands wait already", message.topic, LIMIT)
+        if len(self._waiting) >= LIMIT or self._waiting_bytes + len(message.payload) > LIMIT_BYTES:
+            if not self._full:  # a line each would fill the card in its stead
+                log.warning("%r: %d commands wait already", message.topic[:256], len(self._waiting))
+            self._full = True
             return
+        self._full = False
+        self._waiting_bytes += len(message.payload)
         self._waiting.append((connection, message))
         self._news.set()
 
@@ -49,6 +57,7 @@ class Inbox:
                 await wait(self._clock, self._news, TURN_S)
                 continue
             connection, message = self._waiting.popleft()
+            self._waiting_bytes -= len(message.payload)
             self.busy = True
             try:
                 await self._receive(message.topic, message.payload, message.retained)

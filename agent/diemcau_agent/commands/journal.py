@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
+from collections import defaultdict, deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +19,8 @@ from diemcau_agent.spool import Spool
 log = logging.getLogger(__name__)
 
 KEEP = 1000
-"""Commands kept once they are answered. A replay that is older is stopped by its nonce or its expiry."""
+"""Commands kept once they are answered. A replay that is older is stopped by its nonce or its expiry, one of
+this session by its memory of as many."""
 KEEP_ANSWER_BYTES = 8 * 1024 * 1024
 UNTOLD = (8, 500)
 """Commands that one may die on, and the events among which they are looked for."""
@@ -56,11 +58,17 @@ class Journal:
         """Those that the card has not taken."""
         self._open: dict[str, Entry] = {}
         """Those that run, and are on the card."""
+        self._recent: defaultdict[str, deque[str]] = defaultdict(lambda: deque(maxlen=KEEP))
+        """By verb, the ids of this session, whatever the card forgets of them: a replay may still be in its
+        time, and whoever may only ask for logs could push a restart out of the card by asking a lot."""
         self._restarts: list[tuple[str, float]] = []
 
-    async def accept(self, command_id: str, claims: bytes, intent: Mapping[str, Any] | None) -> None:
+    async def accept(
+        self, command_id: str, claims: bytes, intent: Mapping[str, Any] | None, verb: str = ""
+    ) -> None:
         """Write it down, on the card when this returns. An id that is there already is a DatabaseError."""
         await self._insert(Entry(command_id, claims, None if intent is None else dict(intent), None))
+        self._recent[verb].append(command_id)
 
     async def record(self, command_id: str, claims: bytes, answer: bytes) -> None:
         """Both in one: a command that was answered at once."""
@@ -90,11 +98,14 @@ class Journal:
         if command_id in self._memory:
             return self._memory[command_id]
         if self._known is None:
+            recent = set[str]().union(*self._recent.values())
             try:
-                self._known = await self._spool.run(
+                self._known = recent | await self._spool.run(
                     lambda db: {row[0] for row in db.execute("SELECT id FROM command")}
                 )
-            except (CardFailed, Full):
+            except (CardFailed, Full) as error:
+                if command_id in recent:
+                    raise DatabaseError(f"the entry of {command_id} cannot be read: {error}") from error
                 return None
         if command_id not in self._known:
             return None

@@ -101,10 +101,12 @@ class Run:
             answer = await self._ask(question)
         except DeviceError as error:
             return {device: Look(error=error) for device in devices}
+        if question.do == "loop":
+            return {device: Look.from_dict({"readings": answer}) for device in devices}
         if question.do != "probe" or question.process in ("host", "line"):
             return {device: Look(readings=answer) for device in devices}
         if question.process == "audio":
-            return {device: Look.from_dict(answer[device]) for device in devices}
+            return {device: Look.from_dict(answer.get(device)) for device in devices}
         return {device: Look.from_dict(answer) for device in devices}
 
     def _step(self, question: Question, check: Check, looks: Mapping[str, Look]) -> Step:
