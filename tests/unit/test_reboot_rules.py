@@ -329,6 +329,22 @@ def test_a_new_boot_has_a_new_nonce_and_the_old_one_is_worth_nothing(kit: Kit) -
     assert ordered(kit, args={"target": "host", "reboot_nonce": before}) == "bad_nonce"
 
 
+def test_a_command_that_was_refused_today_is_not_done_tomorrow(kit: Kit) -> None:
+    """Else who holds it back waits until the policy, the count or the clock lets it pass."""
+    kit.settings = room(policy={"host_restart": False})
+    command = signing.signed(kit.claims(), "op-1")
+    assert kit.order(command) == "not_permitted"
+    kit.settings = room()
+    assert kit.order(command) == "bad_nonce"
+
+
+def test_who_does_not_know_the_nonce_does_not_use_it_up(kit: Kit) -> None:
+    nonce = kit.nonce
+    assert ordered(kit, args={"target": "host", "reboot_nonce": NO_NONCE}) == "bad_nonce"
+    assert kit.order(signing.signed(kit.claims(), "mallory")) == "bad_signature"
+    assert kit.nonce == nonce
+
+
 def test_the_record_keeps_the_newest_ids(kit: Kit, tmp_path: Path) -> None:
     old = tuple(f"old-{number}" for number in range(KEEP_IDS))
     kit.record.keep(Past(old))
