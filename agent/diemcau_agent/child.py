@@ -16,6 +16,8 @@ from diemcau_drivers.contract import error_from_dict
 Listener = Callable[[str, Mapping[str, Any]], None]
 """(event, data): what a process tells unasked."""
 
+OURS_TO_TELL = ("spawned", "reopened")
+"""What the daemon says of a process; one that was taken over must not say it of itself."""
 REAP_S = 2.0
 """How long the kernel may take to end a process that got SIGKILL."""
 
@@ -34,6 +36,8 @@ class Child:
         self._reader = reader
         self._writer = writer
         self._listener = listener
+        self.confined = False
+        """Whether it has shut itself in; it says so as it greets."""
         self._next_id = 0
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -118,8 +122,12 @@ class Child:
 
     def _take(self, message: dict[str, Any]) -> None:
         if "ready" in message and not self._ready.done():
+            ready = message["ready"]
+            self.confined = isinstance(ready, dict) and bool(cast("dict[str, Any]", ready).get("landlock"))
             self._ready.set_result(None)
         elif "event" in message:
+            if message["event"] in OURS_TO_TELL:
+                return
             self._listener(str(message["event"]), cast("Mapping[str, Any]", message.get("data") or {}))
         else:
             answer = self._waiting.get(cast("int", message.get("id")))

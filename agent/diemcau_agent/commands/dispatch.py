@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from diemcau_agent.audit.chain import ACCEPTED
 from diemcau_agent.database import DatabaseError
 from diemcau_agent.judges import failure_code
 from diemcau_agent.model import Claims, ReplyState
@@ -44,6 +45,8 @@ log = logging.getLogger(__name__)
 
 RUNNING_LIMIT = 32
 PROGRESS_S = 1.0
+NOTED_S = 2.0
+"""A card that takes no audit holds up no command for longer; only a snapshot is not taken without."""
 TOLD_S = 2.0
 """A card that takes its time holds up no answer for longer."""
 
@@ -102,6 +105,7 @@ class Dispatcher:
                 if order.delay_s or not order.verb.harmless:
                     await self._write_down(order)
                     return
+                self._note(order)
                 self._replies.say(claim, "accepted")
                 ending = await self._run(order)
             self._replies.send(claim.iss, ending.answer)
@@ -226,6 +230,7 @@ class Dispatcher:
         except BaseException:
             self._release(claim)
             raise
+        self._note(order)
         task = asyncio.create_task(self._carry_out(order), name=f"command {claim.verb} {claim.id}")
         self._running[claim.id] = task
         task.add_done_callback(lambda _: self._ended(claim))  # even of one cancelled before it began
@@ -234,9 +239,17 @@ class Dispatcher:
         self._release(claim)
         del self._running[claim.id]
 
+    def _note(self, order: Order) -> None:
+        """Into the audit, before it is done."""
+        claim = order.call.claims
+        args = {name: "given" if name in order.verb.unsaid else value for name, value in claim.args.items()}
+        data = {"id": claim.id, "verb": claim.verb, "iss": claim.iss, "aud": claim.aud, "args": args}
+        self._context.note(ACCEPTED, data)
+
     async def _carry_out(self, order: Order) -> None:
         claim = order.call.claims
         self._replies.say(claim, "accepted")
+        await self._context.noted(NOTED_S)
         ending = await self._run(order)
         self._release(claim)
         await self._finish(claim, ending, _device(order))
@@ -306,6 +319,8 @@ def _of_device(device: str | None, error: DeviceError) -> CommandError:
     """A device's own word as the command's end."""
     if error.kind == "busy":
         return Refused("busy", f"in use by {error.in_use_by}: {error.detail}")
+    if error.kind == "forbidden":
+        return Refused("not_permitted", error.detail)
     if error.kind == "bad_request":
         return Refused("bad_args", error.detail)
     code = None if device is None else failure_code(device, error.kind)
