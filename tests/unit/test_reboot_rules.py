@@ -288,6 +288,14 @@ def test_a_restart_that_lies_ahead_of_the_clock_counts() -> None:
     assert not surely_over(then, Moment("boot-2", 10.0, BEGAN_S, synced=True))
 
 
+def test_within_a_boot_its_own_clock_says_what_is_a_day_ago() -> None:
+    """A restart that was ordered and never came: the boot is older than a day, the restart is not."""
+    then = Moment("boot-1", 23 * 3600.0, BEGAN_S, synced=True)
+    for hours, over in ((25, False), (46.9, False), (47, True)):
+        now = Moment("boot-1", hours * 3600.0, BEGAN_S + 30 * DAY_S, synced=True)
+        assert surely_over(then, now) == over
+
+
 def test_a_restart_that_could_not_be_ordered_is_used_up_and_counts(kit: Kit, tmp_path: Path) -> None:
     def fails() -> None:
         raise OSError("systemctl reboot: exit code 1")
