@@ -11,12 +11,12 @@ from typing import Any, cast
 import pytest
 
 from diemcau_agent import broker as module
-from diemcau_agent import mqtt
 from diemcau_agent.address import Address
 from diemcau_agent.backoff import BACKOFF_CAP_LINE_S, STABLE_S
 from diemcau_agent.broker import NONCE_PERIOD_S, RETURN_CAP_S, RETURN_S, Broker
 from diemcau_agent.config import check
 from diemcau_agent.mqtt import Connection, ConnectionLost, LineDown, Refused, Will
+from diemcau_agent.mqtt.client import CONNECT_TIMEOUT_S
 from diemcau_agent.stamp import Stamp
 from fakeclock import FakeClock, settle
 
@@ -240,7 +240,7 @@ async def test_a_dead_line_is_used_within_a_minute_of_its_repair_whenever_that_i
     net: Net, dead_s: int
 ) -> None:
     """The longest attempts, the longest waits; one that was under way at the repair fails all the same."""
-    net.attempt_s = 2 * mqtt.CONNECT_TIMEOUT_S
+    net.attempt_s = 2 * CONNECT_TIMEOUT_S
     net.failures = dict.fromkeys(("first", "second", "third"), LineDown("no answer in time"))
     net.start()
     await net.clock.advance(dead_s)

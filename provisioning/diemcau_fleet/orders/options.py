@@ -162,7 +162,7 @@ def _with_seed(name: str, arguments: argparse.Namespace, work: Callable[[bytes],
 
 def _unusable(arguments: argparse.Namespace) -> str | None:
     """Why the files that the broker's connection needs are of no use."""
-    if arguments.broker is None or arguments.broker.scheme == "mqtt":
+    if arguments.broker is None or not arguments.broker.secure:
         return None
     try:
         _tls(arguments).context()
