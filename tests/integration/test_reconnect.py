@@ -15,7 +15,7 @@ from diemcau_agent import mqtt
 from diemcau_agent.address import Address, Tls
 from diemcau_agent.clock import SystemClock
 from diemcau_agent.config import Broker as BrokerSettings
-from diemcau_agent.mqtt import Connection, Message
+from diemcau_agent.mqtt import Connection, Message, client
 from diemcau_agent.mqtt import connection as connections
 from diemcau_agent.outage import silent
 from diemcau_sim.mosquitto import PrivateMosquitto
@@ -58,7 +58,8 @@ async def test_a_line_that_was_dead_is_used_again_soon_after_its_repair(
 ) -> None:
     """Through attempts that get no answer. tests/unit/test_broker_session.py holds the bound of a minute."""
     monkeypatch.setattr(connections, "_TICK_S", 0.1)
-    monkeypatch.setattr(mqtt, "CONNECT_TIMEOUT_S", 0.5)
+    for module in (client, connections):
+        monkeypatch.setattr(module, "CONNECT_TIMEOUT_S", 0.5)
     assert mosquitto.port is not None
     async with TcpLine(mosquitto.port).open() as line, point(SystemClock(), line.url, keepalive_s=1) as room:
         await room.online()
