@@ -2,8 +2,8 @@
 
 He has the broker, so every message that was ever sent, good ones too that he held back (:attr:`Loot.held`:
 signed by an operator, never delivered, still in their time); every public key; and the private keys of a
-viewer, a collector, two installers, a revoked operator, another fleet and the key list's own signer. He lacks the
-operators'.
+viewer, a collector, two installers, a revoked operator, another fleet and the key list's own signer. He lacks
+the operators'.
 """
 
 from __future__ import annotations
