@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, suppress
 
@@ -23,7 +23,7 @@ def publish(topic: bytes, payload: bytes, qos: int, mid: int = 1) -> bytes:
 
 
 @asynccontextmanager
-async def connected(say: bytes, clock: FakeClock) -> AsyncIterator[tuple[Connection, list[Message]]]:
+async def connected(say: bytes, clock: FakeClock) -> AsyncGenerator[tuple[Connection, list[Message]]]:
     """A connection to a broker that answers every CONNECT with ``say``, and then waits."""
     got: list[Message] = []
 
@@ -38,8 +38,8 @@ async def connected(say: bytes, clock: FakeClock) -> AsyncIterator[tuple[Connect
     port = server.sockets[0].getsockname()[1]
     executor = ThreadPoolExecutor(1)
     connection = await Connection.open(
-        Address.parse(f"mqtt://127.0.0.1:{port}"), client_id="xp-0417", keepalive_s=20, will=Will("w", b""),
-        tls=Tls(), clock=clock, executor=executor, on_message=lambda _, message: got.append(message),
+        Address.parse(f"mqtt://127.0.0.1:{port}"), client_id="xp-0417", keepalive_s=20,
+        will=Will("w", b""), tls=Tls(None, None, None), clock=clock, executor=executor, on_message=lambda _, message: got.append(message),
     )  # fmt: skip
     try:
         yield connection, got
