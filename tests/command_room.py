@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -91,6 +92,11 @@ class Room:
         self.events: list[dict[str, Any]] = []
         self.documents: list[tuple[str, bytes]] = []
         """What was published once more, (stream, payload)."""
+        self.notes: list[tuple[str, dict[str, Any]]] = []
+        """The audit."""
+        self.card_good = True
+        self.sign_seen = True
+        self.told_of_pictures = 0
         self.online = True
         self.nonces = {NONCE}
         self.conference = False
@@ -124,6 +130,9 @@ class Room:
             publish=self._publish_document,
             event=self._event,
             settle=self._settle,
+            note=self._note,
+            noted=self._noted,
+            picture_told=self._picture_told,
             journal_lines=self._journal_lines,
             nonce_valid=lambda nonce: nonce in self.nonces,
             conference_on=lambda: self.conference,
@@ -249,6 +258,17 @@ class Room:
 
     def _event(self, kind: str, **fields: Any) -> None:
         self.events.append({"kind": kind, **fields})
+
+    def _note(self, kind: str, data: Mapping[str, Any]) -> None:
+        self.notes.append((kind, dict(data)))
+
+    async def _noted(self, timeout_s: float) -> bool:
+        return self.card_good
+
+    @asynccontextmanager
+    async def _picture_told(self) -> AsyncGenerator[bool]:
+        self.told_of_pictures += 1
+        yield self.sign_seen
 
     async def _journal_lines(self, unit: str | None, count: int) -> Sequence[str]:
         if isinstance(self.lines, OSError):

@@ -12,7 +12,7 @@ from fakeclock import FakeClock
 
 PROGRAMS = {
     "mosquitto": ("mosquitto",),
-    "mounts": ("mount", "umount", "losetup", "truncate", "mkfs.ext4"),
+    "mounts": ("mount", "umount", "losetup", "truncate", "mkfs.ext4", "unshare", "setpriv"),
     "netns": ("ip", "tc", "setpriv", "openssl", "ping"),
     "machine": (
         "systemctl",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import signal
 from collections.abc import Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,9 @@ from typing import Any
 import msgspec
 
 from . import documents, logs, memory, signs
+from .audit.chain import IDENTITY, digest
+from .audit.record import Audit
+from .audit.switches import Switches
 from .book import HealthBook, differs
 from .broker import Broker
 from .clock import Clock, SystemClock, boot_id
@@ -62,6 +66,8 @@ EXIT_RESTART = 75
 STOP_S = 5.0
 SETTLED_S = 15.0
 """After a start everything has been looked at once, and what was needed for it can be given back."""
+CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+"""The first of a PEM file: the kit's own."""
 LIVE_SETTINGS = ("name", "place", "level", "probe.period_s")
 """What a running agent takes into force; the rest comes with its next start."""
 
@@ -138,13 +144,16 @@ class App:
         )
         self.conferences.load()
         self._resumed = False
+        self._identity: str | None = None
         self._passing: set[asyncio.Task[None]] = set()
         self._stop: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
         self.stamp = Stamp(settings.point, boot_id(), session, clock, self._synced)
         self.book = HealthBook(documents.expected_devices(settings), clock)
         self.window = Window()
-        self.outbox = Outbox(spool, self.stamp, clock, self.window, self._conference_on)
+        self.audit = Audit(Path(settings.state_dir), self.stamp, clock)
+        self.switches = Switches(self.audit.note)
+        self.outbox = Outbox(spool, self.stamp, clock, self.window, self._conference_on, self.audit)
         self.workers = Workers(device_workers(settings, clock, self._told))
         self.reboots = self._reboots()
         self.broker = Broker(
@@ -216,6 +225,7 @@ class App:
             settings.language,
             lights=settings.expected.panel,
             screen=settings.expected.display,
+            screen_seen=self._screen_seen,
         )
         self.room = Room(
             settings, self.stamp, clock, spool, self.book, self.broker, self.outbox, self.monitor,
@@ -237,6 +247,9 @@ class App:
             again=lambda: self._spawn(self.broker.ask_again(), "conferences once more"),
             changed=self.room.changed,
         )
+        if self.reboots is not None:
+            self.reboots.offer_keys(self.keyring.text)
+            self.notices.listeners.append(self.reboots.offer_keys)
         self.inbox = Inbox(self._receive, clock, lambda: self.progress.advance("dispatcher"))
         self.book.listen(self._looked)
         self.outbox.listeners.append(self.room.changed)
@@ -260,11 +273,11 @@ class App:
             if self.stamping is not None:
                 self.stamping.close()
             await self.workers.close()
+            await self.audit.aclose()
 
     async def _tasks(self) -> int:
         async with asyncio.TaskGroup() as group:
             if self.reboots is not None:
-                self.reboots.offer_keys(self.keyring.text)
                 self._spawn(self.reboots.run(), "reboots")
             tasks = [
                 group.create_task(work, name=name)
@@ -273,6 +286,7 @@ class App:
                     ("monitor", self.monitor.run()),
                     ("commands", self.inbox.run()),
                     ("events", self.outbox.run()),
+                    ("audit", self.audit.run()),
                     ("telemetry", self.outbox.measure()),
                     ("births", self.births.run()),
                     ("heartbeat", self.heartbeat.run()),
@@ -326,6 +340,7 @@ class App:
     # --- What flows between the parts
 
     def _looked(self, part: str, before: DeviceHealth, after: DeviceHealth) -> None:
+        self.switches.looked(part, after.readings)
         if (before.state, before.code) != (after.state, after.code):
             log.info(
                 "%s: %s %s -> %s %s", part, before.state, before.code or "", after.state, after.code or ""
@@ -365,6 +380,8 @@ class App:
         await self.outbox.drain(connection)
 
     def _connection_changed(self) -> None:
+        if self.broker.trouble is None:
+            self._spawn(self._note_identity(), "identity")
         self.indicator.online = self.broker.trouble is None
         self.indicator.enrolled = self.broker.enrolled
         self.outages.changed(self.broker.trouble)
@@ -372,9 +389,25 @@ class App:
         self.indicator.refresh()
         self.room.changed()
 
+    async def _note_identity(self) -> None:
+        """With which certificate we are connected, where it is another than before."""
+        path = self.settings.tls.cert_file
+        try:
+            text = b"" if path is None else await asyncio.to_thread(Path(path).read_bytes)
+        except OSError as error:
+            log.warning("%s: %s", path, error)
+            return
+        found = CERTIFICATE.search(text)  # the key is in the same file: nothing of it
+        identity = None if found is None else digest(found[0])
+        if identity != self._identity:
+            self._identity = identity
+            self.audit.note(IDENTITY, {"certificate_sha256": identity})
+
     def _told(self, event: str, data: Mapping[str, Any]) -> None:
         """What a device's process tells unasked: the button, or that it is new."""
         if event in ("spawned", "reopened"):
+            if event == "spawned":
+                self.book.confined[data["process"]] = data["confined"]
             if data["process"] == "panel":
                 self.indicator.forget_light()  # one just opened has its light off
             return
@@ -408,6 +441,11 @@ class App:
             accepted=lambda: self.room.baseline_now is not None,
         )
 
+    def _screen_seen(self) -> bool:
+        """Whether people see what we put on it, as far as it told: not known is not seen."""
+        screen = self.book.parts["display"].readings
+        return screen.get("power") == "on" and screen.get("active_input") is True
+
     def _reboots(self) -> RebootClient | None:
         """None in a simulated room that nobody can start again."""
         place = os.environ.get("DIEMCAU_REBOOT") if self.settings.simulated else str(SOCKET)
@@ -422,7 +460,6 @@ class App:
         await self.broker.say_status()
 
     # By the clock as it stands: a wrong one freezes what can be forced, or not what somebody has signed for.
-
     def _conference_on(self) -> bool:
         return self.conferences.on(self.clock.wall()) is not None
 
@@ -472,6 +509,9 @@ class App:
             publish=self.broker.publish,
             event=self.outbox.tell,
             settle=self.outbox.settle,
+            note=self.audit.note,
+            noted=self.audit.settle,
+            picture_told=self.indicator.picture,
             journal_lines=lambda unit, count: logs.journal_lines(ring, unit, count),
             nonce_valid=self.broker.nonces.valid,
             conference_on=self._frozen,

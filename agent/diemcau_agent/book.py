@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
+from diemcau_drivers.contract import PROCESS_OF
+
 from .clock import Clock, rfc3339
 from .health import DeviceHealth, Observation, readiness, update
 from .model import Judged, Readiness, Reading
@@ -25,6 +27,8 @@ class HealthBook:
         self.parts: dict[str, DeviceHealth] = {
             part: DeviceHealth(since_s=clock.wall()) for part in (*devices, "host", "line")
         }
+        self.confined: dict[str, bool] = {}
+        """process -> whether it has shut itself in (diemcau_drivers.confinement), the newest of each."""
         self._listeners: list[Listener] = []
         self._offset_s = clock.wall() - clock.monotonic()
 
@@ -58,7 +62,14 @@ class HealthBook:
         return readiness(self.parts)
 
     def judged(self) -> Mapping[str, Judged]:
-        return {part: judged(health) for part, health in self.parts.items()}
+        return {part: judged(health, self._confinement(part)) for part, health in self.parts.items()}
+
+    def _confinement(self, part: str) -> dict[str, Reading]:
+        """Readings that no look brings: whether a device's process is confined; of the host, how many are."""
+        if part == "host":
+            return {"processes": len(self.confined), "processes_confined": sum(self.confined.values())}
+        confined = self.confined.get(PROCESS_OF.get(part, ""))
+        return {} if confined is None else {"confined": confined}
 
 
 def differs(before: DeviceHealth, after: DeviceHealth) -> bool:
@@ -76,13 +87,15 @@ def _rounded(value: Reading) -> Reading:
     return round(value, 3) if isinstance(value, float) else value
 
 
-def judged(health: DeviceHealth) -> Judged:
+def judged(health: DeviceHealth, more: Mapping[str, Reading] | None = None) -> Judged:
+    """``more``: readings beside those of the looks."""
+    readings = {**health.readings, **(more or {})}
     return Judged(
         state=health.state,
         code=health.code,
         codes=health.codes,
         since=rfc3339(health.since_s),
         checked=None if health.checked_s is None else rfc3339(health.checked_s),
-        readings={name: _rounded(value) for name, value in health.readings.items()},
+        readings={name: _rounded(value) for name, value in readings.items()},
         in_use_by=health.in_use_by,
     )

@@ -16,6 +16,8 @@ from diemcau_drivers.contract import error_from_dict
 Listener = Callable[[str, Mapping[str, Any]], None]
 """(event, data): what a process tells unasked."""
 
+OURS_TO_TELL = ("spawned", "reopened")
+"""What the daemon says of a process; one that was taken over must not say it of itself."""
 REAP_S = 2.0
 """How long the kernel may take to end a process that got SIGKILL."""
 
@@ -34,6 +36,8 @@ class Child:
         self._reader = reader
         self._writer = writer
         self._listener = listener
+        self.confined = False
+        """Whether it has shut itself in; it says so as it greets."""
         self._next_id = 0
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -120,9 +124,12 @@ class Child:
         """Raises FramingError for what no child of ours says: it is not believed from there on."""
         event, ident = message.get("event"), message.get("id")
         if "ready" in message and not self._ready.done():
+            ready = message["ready"]
+            self.confined = isinstance(ready, dict) and bool(cast("dict[str, Any]", ready).get("landlock"))
             self._ready.set_result(None)
         elif isinstance(event, str):
-            self._listener(event, _table(message, "data"))
+            if event not in OURS_TO_TELL:
+                self._listener(event, _table(message, "data"))
         elif not isinstance(ident, int):
             raise pipe.FramingError(f"id: got {ident!r:.80}, expected a call's number")
         else:

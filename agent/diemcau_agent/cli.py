@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import __version__
+from .audit.arguments import add_parser as add_audit
 from .exits import NOT, OK, USAGE
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ def parser() -> argparse.ArgumentParser:
     probe.add_argument("--json", action="store_true", help="JSON, for programs")
     probe.add_argument("--language", choices=("vi", "en"), help="default: LANG's")
 
+    add_audit(commands)
     reboot = commands.add_parser(
         "reboot-helper", help="restart the machine for whom it may (by systemd only)"
     )
@@ -250,6 +252,18 @@ def _probe(arguments: argparse.Namespace) -> int:
     return probe.probe(wanted, as_json=arguments.json, language=language)
 
 
+def _audit(arguments: argparse.Namespace) -> int:
+    from .audit import page
+
+    directory, language = arguments.state_dir, arguments.language
+    if arguments.config is not None:
+        settings = _load(arguments.config)
+        if settings is None:
+            return USAGE
+        directory, language = Path(settings.state_dir), language or settings.language
+    return page.run(arguments, directory, language or system_language(os.environ))
+
+
 def _ask(arguments: argparse.Namespace) -> int:
     """The commands that go to the running agent."""
     from .asking import Asking
@@ -303,6 +317,7 @@ _COMMANDS = {
     "baseline": _ask,
     "line": _ask,
     "probe": _probe,
+    "audit": _audit,
     "enrol": _enrol,
     "check-config": _check_config,
     "schema": _schema,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 from diemcau_drivers.contract import DeviceError
 
@@ -23,6 +24,11 @@ PATTERNS: dict[Readiness, str] = {
 }
 RETRY_S = 30.0
 """How long a light or screen that could not be set stays as it was."""
+PICTURE = "A picture of this room is being taken"
+SEEN_S = 2.0
+"""A light or screen that has not told of a picture by then tells nobody."""
+PICTURE_S = 3.0
+"""Long enough for whoever looks up."""
 
 
 class Sign:
@@ -34,12 +40,15 @@ class Sign:
         wanted: Callable[[], str],
         show: Callable[[str], Awaitable[object]],
         shown: str | None = None,
+        news: Callable[[], None] = lambda: None,
     ) -> None:
-        """``show`` raises DeviceError. ``shown``: what it shows at the start, None where not known."""
+        """``show`` raises DeviceError. ``shown``: what it shows at the start, None where not known.
+        ``news()``: it shows something else now."""
         self._clock = clock
         self._wanted = wanted
         self._show = show
-        self._shown = shown
+        self._news = news
+        self.shown = shown
         self._changed = asyncio.Event()
 
     def refresh(self) -> None:
@@ -47,46 +56,68 @@ class Sign:
 
     def forget(self) -> None:
         """What it shows is not known any more."""
-        self._shown = None
+        self.shown = None
         self._changed.set()
 
     async def run(self) -> None:
         while True:
             wanted = self._wanted()
-            if wanted != self._shown:
+            if wanted != self.shown:
                 try:
                     await self._show(wanted)
-                    self._shown = wanted
+                    self.shown = wanted
+                    self._news()
                 except DeviceError as error:
                     log.info("%r not shown: %s", wanted, error)
-            await wait(self._clock, self._changed, RETRY_S if self._wanted() != self._shown else None)
+            await wait(self._clock, self._changed, RETRY_S if self._wanted() != self.shown else None)
             self._changed.clear()
 
 
 class Indicator:
-    """Shows the most urgent of: identify, testing, help, enrolling, no broker, readiness.
+    """Shows the most urgent of: a picture taken, identify, testing, help, enrolling, no broker, readiness.
 
     Nobody waits for it, so a dead light or screen never stops anything: what cannot be shown is logged
     and tried again. Whoever changes what decides calls :meth:`refresh`.
     """
 
-    def __init__(self, ask: Ask, clock: Clock, language: str, *, lights: bool, screen: bool) -> None:
+    def __init__(
+        self,
+        ask: Ask,
+        clock: Clock,
+        language: str,
+        *,
+        lights: bool,
+        screen: bool,
+        screen_seen: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """``screen_seen()``: the screen is known to be on, and to show us."""
         self._ask = ask
         self._clock = clock
         self._language = language
-        self._light = Sign(clock, lambda: self.pattern, self._set_light) if lights else None
-        self._words = Sign(clock, lambda: self.words, self._set_words, shown="") if screen else None
+        self._told = asyncio.Event()
+        self._screen_seen = screen_seen
+        self._light = (
+            Sign(clock, lambda: self.pattern, self._set_light, news=self._told.set) if lights else None
+        )
+        self._words = (
+            Sign(clock, lambda: self.words, self._set_words, shown="", news=self._told.set)
+            if screen
+            else None
+        )
         self.readiness: Readiness = "unknown"
         self.online = False
         self.enrolled = True
         self.testing = False
         self.help = False
         self.identifying = 0
+        self.pictures = 0
         self.message = ""
         """English, shown in the room's language."""
 
     @property
     def pattern(self) -> str:
+        if self.pictures:
+            return "picture"
         if self.identifying:
             return "identify"
         if self.testing:
@@ -99,6 +130,8 @@ class Indicator:
 
     @property
     def words(self) -> str:
+        if self.pictures:
+            return translate(PICTURE, self._language)
         if self.identifying:
             return translate("Here", self._language)
         if self.message:
@@ -137,6 +170,37 @@ class Indicator:
         finally:
             self.identifying -= 1
             self.refresh()
+
+    @asynccontextmanager
+    async def picture(self) -> AsyncGenerator[bool]:
+        """While in it, light and screen tell that a picture is taken; yields whether one of them does. What
+        is told is told for :data:`PICTURE_S` at least."""
+        self.pictures += 1
+        self.refresh()
+        try:
+            told = await self._picture_told()
+            since_s = self._clock.monotonic()
+            yield told
+            if told:
+                await self._clock.sleep(since_s + PICTURE_S - self._clock.monotonic())
+        finally:
+            self.pictures -= 1
+            self.refresh()
+
+    async def _picture_told(self) -> bool:
+        """Within SEEN_S."""
+        ends_s = self._clock.monotonic() + SEEN_S
+        while not self._telling():
+            self._told.clear()
+            left_s = ends_s - self._clock.monotonic()
+            if left_s <= 0 or not await wait(self._clock, self._told, left_s):
+                return self._telling()
+        return True
+
+    def _telling(self) -> bool:
+        light = self._light is not None and self._light.shown == "picture"
+        words = self._words is not None and self._words.shown == self.words and self._screen_seen()
+        return light or words
 
     async def _set_light(self, pattern: str) -> None:
         await self._ask("panel", "lights", {"pattern": pattern})

@@ -63,8 +63,8 @@ def judge_loop(
 def failure_code(device: str, kind: str) -> str | None:
     """The code for a device that did not answer; ``kind`` as in contract's and worker's errors.
 
-    None where the kind says nothing against the device (busy, unsupported, bad_request) or
-    the part has no such code. A hang that SIGKILL does not end ("stuck") keeps the hang's code.
+    None where the kind says nothing against the device (busy, unsupported, bad_request, forbidden)
+    or the part has no such code. A hang that SIGKILL does not end ("stuck") keeps the hang's code.
     """
     match kind:
         case "absent":

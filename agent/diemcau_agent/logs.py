@@ -5,14 +5,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import shutil
 import sys
 from collections import deque
 from collections.abc import Sequence
 
 AGENT_UNIT = "diemcau-agent.service"
-UNITS = (AGENT_UNIT, "mosquitto.service", "NetworkManager.service", "systemd-timesyncd.service", "kernel")
-"""What may be read from afar: nothing that could hold a person's name or a meeting's content."""
+UNITS = (
+    AGENT_UNIT,
+    "diemcau-enrol.service",
+    "diemcau-reboot.service",
+    "systemd-timesyncd.service",
+    "kernel",
+)
+"""What may be read from afar: nothing that could hold a person's name or a meeting's content. Not the
+network's manager, which names every wireless network in reach ("Nam's phone"), nor a browser."""
+_SERIAL = re.compile(r"(SerialNumber: ).*")
+"""Of whatever is plugged in, a visitor's stick or phone among it."""
 KEPT_LINES = 2000
 JOURNAL_S = 10.0
 
@@ -73,4 +83,5 @@ async def journal_lines(ring: Ring, unit: str | None, count: int) -> Sequence[st
         if child.returncode is None:
             child.kill()
             await child.wait()
-    return output.decode(errors="replace").splitlines()[-count:]
+    lines = output.decode(errors="replace").splitlines()[-count:]
+    return [_SERIAL.sub(r"\1…", line) for line in lines]

@@ -117,6 +117,7 @@ VALUES = {
     "enrolling": "enrolling",
     "identify": "here",
     "no_broker": "no broker",
+    "picture": "taking a picture",
     "help": "help",
     "press": "pressed",
     "hold": "held",

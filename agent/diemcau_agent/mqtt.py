@@ -157,7 +157,7 @@ class Connection:
         def connect() -> None:
             opened: list[socket.socket] = []
             if address.scheme != "mqtt":
-                context = _noting(tls.context(), opened)
+                context = noting(tls.context(), opened)
                 client.tls_set_context(context)  # pyright: ignore[reportUnknownMemberType]
             try:
                 client.connect(
@@ -384,7 +384,7 @@ def _held(client: Client) -> tuple[int, int]:
     return packet["remaining_length"], len(client._in_messages)  # pyright: ignore[reportPrivateUsage]
 
 
-def _noting(context: ssl.SSLContext, opened: list[socket.socket]) -> ssl.SSLContext:
+def noting(context: ssl.SSLContext, opened: list[socket.socket]) -> ssl.SSLContext:
     """``context``, which adds every socket that it makes to ``opened``."""
 
     class Noted(ssl.SSLSocket):

@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from .audit.chain import AUDITED
+from .audit.record import Audit
 from .broker import Broker
 from .clock import Clock, wait
 from .database import DatabaseError
@@ -34,6 +36,8 @@ COALESCE_S = 0.1
 RECENT = 20
 SPOOL_RETRY_S = 30.0
 """After the spool could not be read."""
+AUDITED_S = 2.0
+"""How long an event waits for its own entry to be on the card, so as to carry its hash."""
 
 
 class Outbox:
@@ -46,8 +50,11 @@ class Outbox:
         clock: Clock,
         window: Window,
         conference: Callable[[], bool] = lambda: False,
+        audit: Audit | None = None,
     ) -> None:
+        """``audit``: takes the events of :data:`.audit.AUDITED` too, and they carry its newest head."""
         self._spool = spool
+        self._audit = audit
         self._conference = conference
         self._stamp = stamp
         self._clock = clock
@@ -78,6 +85,9 @@ class Outbox:
             "to": to,
             "data": dict(data or {}),
         }
+        if self._audit is not None and kind in AUDITED:
+            told = {"device": device, "code": code, "from": from_, "to": to, **(data or {})}
+            self._audit.note(kind, {name: value for name, value in told.items() if value is not None})
         try:
             self._queue.put_nowait((self._stamp.fields(Event), what))
         except asyncio.QueueFull:
@@ -101,6 +111,11 @@ class Outbox:
             log.warning("%d events not committed in %.0f s", self._queue.qsize(), timeout_s)
 
     async def _commit(self, fields: dict[str, Any], what: dict[str, Any]) -> None:
+        if self._audit is not None and what["kind"] in AUDITED:
+            await self._audit.settle(AUDITED_S)
+            if self._audit.head is not None:
+                what["data"]["audit"] = msgspec.to_builtins(self._audit.head)
+
         def event(spool: str, seq: int) -> Event:
             return Event(**fields, spool=spool, seq=seq, **what)
 

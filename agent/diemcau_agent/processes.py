@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -45,6 +46,7 @@ def options(settings: Settings, process: str) -> dict[str, Any]:
     return {
         **msgspec.to_builtins(table),
         **settings.backend_options,
-        "runtime_dir": settings.runtime_dir,
+        # One of its own: it can write nowhere else, and not into another's.
+        "runtime_dir": str(Path(settings.runtime_dir) / process),
         "idle_s": settings.probe.idle_s if process in LEAVES_WHEN_IDLE else 0.0,
     }

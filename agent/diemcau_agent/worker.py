@@ -62,7 +62,7 @@ class Worker:
         clock: Clock,
         deadline_s: float,
         listener: Listener,
-        command: Sequence[str] = (sys.executable, "-m", "diemcau_drivers"),
+        command: Sequence[str] = (sys.executable, "-P", "-m", "diemcau_drivers"),
     ) -> None:
         self.process = process
         self._command = command
@@ -208,7 +208,8 @@ class Worker:
         except asyncio.CancelledError:
             self._reap(child, child.end())
             raise
-        self._listener("spawned", {"process": self.process, "pid": child.pid})
+        news = {"process": self.process, "pid": child.pid, "confined": child.confined}
+        self._listener("spawned", news)
         return child
 
     def _heard(self, event: str, data: Mapping[str, Any]) -> None:

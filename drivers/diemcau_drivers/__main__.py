@@ -1,8 +1,10 @@
 """A device's own process: ``python -m diemcau_drivers camera``.
 
 The first line on standard input is its configuration, ``{"backend": name, "options": {...}}``.
-It then answers one request at a time until standard input ends; when it has not been asked for
-anything for ``options["idle_s"]`` seconds (0 = never) it leaves, to give its memory back.
+It shuts itself in (:mod:`.confinement`), imports what it needs, and answers one request at a time until
+standard input ends. It leaves when it has not been asked for anything for ``options["idle_s"]`` seconds
+(0 = never), to give its memory back, and when it is asked after a device was plugged in that it cannot
+reach. Exit code 2: it was not spoken to as it should be; 3: it could not be shut in.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from threading import Lock
 from typing import Any, Protocol, cast
 
 from . import contract, pipe
+from .confinement import Confinement, confine
+from .landlock import LandlockError
 
 PR_SET_PDEATHSIG = 1
 """linux/prctl.h"""
@@ -82,10 +86,16 @@ def main() -> int:
         return 2
     if setup is None:
         return 0
-    return serve(process, setup, channel)
+    try:
+        confinement = confine(process, cast("Mapping[str, Any]", setup.get("options", {})))
+    except (LandlockError, OSError, ValueError, NotImplementedError) as error:
+        # A kernel that could and does not is no kernel without: something is badly wrong.
+        print(f"diemcau_drivers {process}: cannot be shut in: {error}", file=sys.stderr)
+        return 3
+    return serve(process, setup, channel, confinement)
 
 
-def serve(process: str, setup: Mapping[str, Any], channel: Channel) -> int:
+def serve(process: str, setup: Mapping[str, Any], channel: Channel, confinement: Confinement) -> int:
     def tell(event: str, data: Mapping[str, Any]) -> None:
         channel.send({"event": event, "data": dict(data)})
 
@@ -95,24 +105,18 @@ def serve(process: str, setup: Mapping[str, Any], channel: Channel) -> int:
     # What takes long and touches no device comes before "ready": on a Pi numpy and picamera2 take
     # seconds to import, and that must not count against a device's own deadline.
     opener.prepare()
-    channel.send({"ready": {"process": process, "backend": opener.backend_name, "pid": os.getpid()}})
+    ready = {"process": process, "backend": opener.backend_name, "pid": os.getpid()}
+    channel.send({"ready": {**ready, "landlock": confinement.abi}})
     try:
         while True:
             try:
                 request = channel.receive(idle_s)
             except TimeoutError:
                 return 0
-            if request is None:
-                return 0
+            if request is None or confinement.outgrown():
+                return 0  # unanswered: the daemon asks the next one
             try:
-                do = str(request.get("do"))
-                if do == contract.REOPEN:
-                    opener.close()
-                    opener.device()
-                    result: Mapping[str, Any] = {}
-                else:
-                    result = opener.device().handle(do, request.get("args") or {})
-                channel.send({"id": request.get("id"), "ok": dict(result)})
+                channel.send({"id": request.get("id"), "ok": dict(_do(opener, request))})
             except contract.DeviceError as error:
                 channel.send({"id": request.get("id"), "error": dict(contract.error_to_dict(error))})
     except pipe.FramingError as error:
@@ -122,6 +126,19 @@ def serve(process: str, setup: Mapping[str, Any], channel: Channel) -> int:
         return 0  # the daemon is gone
     finally:
         opener.close()
+
+
+def _do(opener: Opener, request: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Raises DeviceError; what this process may not reach is that, too."""
+    do = str(request.get("do"))
+    try:
+        if do != contract.REOPEN:
+            return opener.device().handle(do, request.get("args") or {})
+        opener.close()
+        opener.device()
+    except PermissionError as error:
+        raise contract.Broken(f"{opener.process} may not: {error}") from error
+    return {}
 
 
 class Opener:
@@ -139,7 +156,7 @@ class Opener:
         importlib.import_module(f"diemcau_drivers.{self.process}")
         try:
             self._make_backend()
-        except contract.DeviceError as error:
+        except (contract.DeviceError, PermissionError) as error:
             print(f"diemcau_drivers {self.process}: {error}", file=sys.stderr)  # told again at each request
 
     def device(self) -> Device:

@@ -5,8 +5,10 @@ shared; a shared microphone is listened to, and its look is passive all the same
 plays: tones are for the self-test and for announcements, and not while another program uses either. The
 mixer is no opening: it is read at each look, and a set is answered with what was read back.
 
-Raises: Busy (held by another program, no ``force``), Unsupported (the card has no such control),
-BadRequest (arguments), Absent and Broken from the backend.
+A microphone that was muted in the room is unmuted there, and by nothing that this process can be asked.
+
+Raises: Busy (held by another program, no ``force``), Unsupported (the card has no such control), Forbidden
+(it was muted in the room), BadRequest (arguments), Absent and Broken from the backend.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from contextlib import suppress
 from typing import Any
 
 from .arguments import Answer, Arguments, Asked
-from .contract import ANNOUNCEMENTS, Broken, Busy, DeviceError, Look
+from .contract import ANNOUNCEMENTS, Broken, Busy, DeviceError, Forbidden, Look
 from .interfaces import AudioBackend
 from .mark import Mark
 
@@ -73,7 +75,7 @@ class Audio(Asked):
             holder = self._backend.holder(device)
             readings = dict(self._backend.mixer(device))
             if device == "microphone":
-                self._whose(readings)
+                readings |= self._whose(readings)
             free = holder is None or self._backend.shares()
             if seconds is not None and not passive and free:
                 try:
@@ -113,6 +115,8 @@ class Audio(Asked):
             wanted["muted"] = asked.flag("mute", False)
         if asked.has("gain_db"):
             wanted["gain_db"] = asked.number("gain_db", *GAIN_DB)
+        if wanted.get("muted") is False:
+            self._allow_unmuting(wanted)
         if wanted.get("muted"):
             before = self._backend.mixer("microphone").get("muted")
             read = self._set_mixer("microphone", wanted)
@@ -122,6 +126,15 @@ class Audio(Asked):
         else:
             read = self._set_mixer("microphone", wanted)
         return {**read, **self._whose(read)}
+
+    def _allow_unmuting(self, wanted: dict[str, Any]) -> None:
+        """The look and the set are one request: a button pressed between two of the daemon's wins. One that
+        is open already is not set, lest a button pressed since the look be undone."""
+        now = self._backend.mixer("microphone")
+        if self._whose(now).get("muted_by") == "room":
+            raise Forbidden("it was muted in the room, and only there is it unmuted")
+        if now.get("muted") is False:
+            del wanted["muted"]
 
     def _whose(self, read: Mapping[str, Any]) -> dict[str, str]:
         """Who muted the microphone: "kit" (an order from afar) or "room" (its own button, or whoever else).

@@ -41,6 +41,7 @@ Errors::
     ├── Busy                    "busy"         another program holds it (in_use_by)
     ├── Unsupported             "unsupported"  this device cannot do that
     ├── BadRequest              "bad_request"  no such verb, bad arguments
+    ├── Forbidden               "forbidden"    somebody in the room wants it otherwise
     └── Broken                  "broken"       the library or the device failed
 """
 
@@ -78,6 +79,7 @@ MICROPHONE_READINGS = (
     "clipped_ratio",  # share of samples at >= -1 dBFS
     "hum_db",  # mains hum (50 Hz and harmonics to 400 Hz) against all the sound, dB, <= 0
     "muted",
+    "muted_by",  # "kit" (an order from afar) or "room"; only while it is muted
     "gain_db",
 )
 SPEAKER_READINGS = ("volume_percent", "muted")
@@ -155,6 +157,7 @@ LIGHT_PATTERNS = (
     "enrolling",  # blue
     "identify",  # white, quick flashes
     "no_broker",  # magenta, double blink
+    "picture",  # cyan, long and short: a picture of the room is taken, by order from afar
     "help",  # red and white in turn: someone in the room calls for help
 )
 ANNOUNCEMENTS = ("chime", "attention", "here")
@@ -194,12 +197,16 @@ class BadRequest(DeviceError):
     kind = "bad_request"
 
 
+class Forbidden(DeviceError):
+    kind = "forbidden"
+
+
 class Broken(DeviceError):
     kind = "broken"
 
 
 ERRORS: dict[str, type[DeviceError]] = {
-    error.kind: error for error in (Absent, Busy, Unsupported, BadRequest, Broken)
+    error.kind: error for error in (Absent, Busy, Unsupported, BadRequest, Forbidden, Broken)
 }
 
 

@@ -19,6 +19,7 @@ RED: Light = (1.0, 0.0, 0.0)
 BLUE: Light = (0.0, 0.0, 1.0)
 WHITE: Light = (1.0, 1.0, 1.0)
 MAGENTA: Light = (1.0, 0.0, 1.0)
+CYAN: Light = (0.0, 1.0, 1.0)
 
 Step = tuple[float, Light]
 """How long (s), and what."""
@@ -46,6 +47,7 @@ PATTERNS: Mapping[str, tuple[Step, ...]] = {
     "enrolling": ((1.8, BLUE), (0.2, DARK)),
     "identify": ((0.1, WHITE), (0.1, DARK)),
     "no_broker": ((0.2, MAGENTA), (0.2, DARK), (0.2, MAGENTA), (1.4, DARK)),
+    "picture": ((0.9, CYAN), (0.1, DARK), (0.1, CYAN), (0.1, DARK)),
     "help": ((0.6, RED), (0.6, WHITE)),
 }
 """Name -> the steps that repeat; a single step is solid."""

@@ -214,7 +214,12 @@ class Panel(Asked):
     def _lights(self, args: Mapping[str, Any]) -> Mapping[str, Any]:
         pattern = Arguments(args, "pattern").choice("pattern", LIGHT_PATTERNS)
         with self._wake:
+            now_s = self._monotonic()
             if pattern != self._pattern:
-                self._pattern, self._pattern_since_s = pattern, self._monotonic()
+                self._pattern, self._pattern_since_s = pattern, now_s
                 self._tell_thread()
+            light = colour_at(pattern, now_s - self._pattern_since_s)
+        self._show(light)  # here too, so that the answer is what the light did
+        if self._broken is not None:
+            raise self._broken
         return {"pattern": pattern}

@@ -74,14 +74,15 @@ class Centre:
     ) -> Document:
         """Give ``point`` a command and wait for its last answer ("done", "failed" or "refused")."""
         status = self.retained(point, "status")
-        if verb == "restart" and args == {"target": "host"}:
-            args = {**args, "reboot_nonce": status["reboot_nonce"]}
+        wanted = dict(args or {})
+        if verb == "restart" and wanted == {"target": "host"}:
+            wanted["reboot_nonce"] = status["reboot_nonce"]
         now = int(time.time())
         claims = {
             "id": str(uuid.uuid4()),
             "aud": f"point/{point}",
             "verb": verb,
-            "args": dict(args or {}),
+            "args": wanted,
             "iss": self._iss,
             "iat": now,
             "exp": now + 60,

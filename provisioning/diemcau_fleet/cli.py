@@ -38,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_reflector(commands.add_parser("reflector", help="answer the kits' STAMP packets (RFC 8762)"))
     _add_collect(commands.add_parser("collect", help="store what every point reports, exactly once"))
+    _add_broker(commands.add_parser("broker", help="write the broker's rules from the registry"))
     for office in (ca, kits, services, operators, est, orders):
         office.add(commands)
     return whole
@@ -123,6 +124,12 @@ def _add_collect(collect: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_broker(broker: argparse.ArgumentParser) -> None:
+    from .broker import options
+
+    options.add(broker)
+
+
 def _listen(text: str) -> object:
     """argparse names the option and shows this message, as of those that follow."""
     from .reflector.sockets import Listen, ListenError
@@ -178,7 +185,14 @@ def _collect(arguments: argparse.Namespace) -> int:
     )
 
 
+def _broker(arguments: argparse.Namespace) -> int:
+    from .broker import command
+
+    return command.run(arguments)
+
+
 _COMMANDS = {
+    "broker": _broker,
     "ca": ca.run,
     "collect": _collect,
     "command": orders.command,

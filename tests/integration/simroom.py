@@ -52,6 +52,8 @@ class SimRoom:
             connection, stamping = self.app.broker.connection, self.app.stamping
             if stamping is not None and stamping.sending:
                 continue
+            if self.app.audit.busy:
+                continue
             if any(self.app.workers.busy(process) for process in processes):
                 continue
             if connection is None or not connection.in_flight or self.world.line_cut:

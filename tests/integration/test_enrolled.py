@@ -19,9 +19,9 @@ from diemcau_agent.spool import Spool
 from diemcau_sim.mosquitto import program
 from diemcau_sim.server import serving
 from diemcau_sim.world import World
+from enrolling_kit import TOKEN
 from est_authority import Authority
 from est_server import EstServer
-from kit import TOKEN
 from lone_session import point
 from simroom import settings_of
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from diemcau_fleet import cli
+
 PROGRAM = (
     sys.executable,
     "-W",
@@ -19,18 +21,13 @@ PROGRAM = (
 )
 
 
-def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*PROGRAM, *map(str, words)], capture_output=True, text=True, timeout=15, check=False
-    )
-
-
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """A fleet in it, and a server's certificate."""
-    assert run("ca", "init", "--dir", tmp_path / "fleet").returncode == 0
-    words = ("ca", "server", "est", "--san", "localhost", "127.0.0.1", "--out", tmp_path / "est")
-    assert run(*words, "--dir", tmp_path / "fleet").returncode == 0
+    fleet = ["--dir", str(tmp_path / "fleet")]
+    assert cli.main(["ca", "init", *fleet]) == 0
+    names = ["--san", "localhost", "127.0.0.1"]
+    assert cli.main(["ca", "server", "est", *names, "--out", str(tmp_path / "est"), *fleet]) == 0
     return tmp_path
 
 
@@ -65,19 +62,23 @@ def test_it_says_where_it_listens_and_leaves_in_order(place: Path, number: signa
     assert "Traceback" not in errors
 
 
-def test_what_keeps_it_from_starting_is_one_line_and_an_exit_code(place: Path) -> None:
+def test_an_address_that_is_taken_is_one_line_and_exit_code_1(place: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        listen = f"127.0.0.1:{taken.getsockname()[1]}"
-        cases = {
-            1: serve_est(place, listen=listen),
-            2: serve_est(place, cert="key.pem"),
-        }
-        for code, words in cases.items():
-            done = subprocess.run(words, capture_output=True, text=True, timeout=15, check=False)
-            assert done.returncode == code, done.stderr
-            assert done.stderr.startswith("diemcau-fleet serve-est: ")
-            assert done.stderr.count("\n") == 1
+        refused(serve_est(place, listen=f"127.0.0.1:{taken.getsockname()[1]}"), 1, "in use")
+
+
+def test_a_file_that_holds_no_certificate_is_wrong_usage(place: Path) -> None:
+    refused(serve_est(place, cert="key.pem"), 2, "--cert-file")
+
+
+def test_without_a_registry_it_says_how_to_make_one(place: Path) -> None:
     (place / "fleet" / "fleet.sqlite3").unlink()
-    done = subprocess.run(serve_est(place), capture_output=True, text=True, timeout=15, check=False)
-    assert done.returncode == 1
-    assert "no fleet here" in done.stderr
+    refused(serve_est(place), 1, "ca init")
+
+
+def refused(words: list[str], code: int, reason: str) -> None:
+    done = subprocess.run(words, capture_output=True, text=True, timeout=15, check=False)
+    assert done.returncode == code, done.stderr
+    assert done.stderr.startswith("diemcau-fleet serve-est: ")
+    assert reason in done.stderr
+    assert done.stderr.count("\n") == 1

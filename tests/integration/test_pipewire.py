@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from audio_process import AudioProcess, NoAnswer
+from device_process import AudioProcess, NoAnswer
 from diemcau_drivers.audio import Audio
 from diemcau_drivers.backends.alsa import CardMixer
 from diemcau_drivers.backends.sounddevice import SounddeviceAudio

@@ -142,3 +142,34 @@ def test_the_reflector_answers_under_its_unit(machine: Machine) -> None:
     assert json.loads(said)["loss_percent"] == 0
     bind_only = {**NOTHING, "CapEff": f"{1 << 10:016x}", "CapBnd": f"{1 << 10:016x}"}
     assert confinement(machine, "diemcau-reflector") == bind_only
+
+
+def test_whether_the_clock_is_synced_is_known_where_the_kernel_may_not_be_asked(machine: Machine) -> None:
+    asked = "from diemcau_agent.clock import kernel_clock_synced as synced; print(synced())"
+    protected = (
+        "systemd-run", "--quiet", "--wait", "--pipe", "--property=ProtectClock=yes",
+        "/opt/diemcau/bin/python", "-c", asked,
+    )  # fmt: skip
+    machine.run("mkdir", "-p", "/run/systemd/timesync")
+    assert machine.run(*protected) == "False\n"
+    machine.run("touch", "/run/systemd/timesync/synchronized")
+    assert machine.run(*protected) == "True\n"
+
+
+def test_the_collector_hears_rooms_under_its_unit(room: Machine) -> None:
+    """Its hardening, but without TLS: the certificates are another test's."""
+    room.run("mkdir", "-p", "/etc/systemd/system/diemcau-collector.service.d")
+    room.python(
+        "import sys; open(sys.argv[1], 'w').write(sys.argv[2])",
+        "/etc/systemd/system/diemcau-collector.service.d/plain.conf",
+        "[Service]\nLoadCredential=\nExecStart=\nExecStart=/opt/diemcau/bin/diemcau-fleet collect "
+        "--broker mqtt://127.0.0.1:1883 --db ${STATE_DIRECTORY}/collector.sqlite3\n",
+    )
+    room.run("systemctl", "daemon-reload")
+    room.run("systemctl", "start", "diemcau-collector")
+    count = (
+        "import sqlite3; print(sqlite3.connect('file:/var/lib/private/diemcau-collector/collector.sqlite3"
+        "?mode=ro', uri=True).execute('SELECT count(*) FROM held').fetchone()[0])"
+    )
+    until(lambda: int(room.python(count)) > 0, room)
+    assert confinement(room, "diemcau-collector") == NOTHING

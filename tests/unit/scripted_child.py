@@ -14,12 +14,19 @@ def main() -> None:
     script = setup["options"].get("script", "")
     if script == "dies while starting":
         sys.exit(3)
-    say({"ready": {"process": sys.argv[1], "backend": setup["backend"], "pid": os.getpid()}})
+    if script.startswith("greets with "):
+        say({"ready": json.loads(script.removeprefix("greets with "))})
+    else:
+        say({"ready": {"process": sys.argv[1], "backend": setup["backend"], "pid": os.getpid()}})
     for line in sys.stdin:
         request = json.loads(line)
         match request["do"]:
             case "echo":
                 say({"id": request["id"], "ok": {**request["args"], "pid": os.getpid()}})
+            case "say that it was spawned":
+                for event in ("spawned", "reopened"):
+                    say({"event": event, "data": {"process": "camera", "confined": True}})
+                say({"id": request["id"], "ok": {}})
             case "reopen":
                 say({"id": request["id"], "ok": {}})
             case "hang":

@@ -69,3 +69,19 @@ def test_on_the_wire_the_worst_code_leads_and_times_are_rfc_3339() -> None:
     assert (document.code, document.codes) == ("frame_dark", ("frame_dark", "frame_blurred"))
     assert (document.since, document.checked) == ("2026-11-22T07:30:00.000Z", None)
     assert (document.readings, document.in_use_by) == ({"luma_mean": 0.123}, "other")
+
+
+def test_a_devices_readings_tell_whether_its_process_is_confined_and_the_hosts_how_many_are(
+    clock: FakeClock,
+) -> None:
+    book = HealthBook(("camera", "microphone", "speaker"), clock)
+    assert book.judged()["camera"].readings == {}, "nothing is said of a process that never was"
+    book.confined.update(camera=True, audio=False)
+    told = {part: judged.readings for part, judged in book.judged().items()}
+    assert told == {
+        "camera": {"confined": True},
+        "microphone": {"confined": False},
+        "speaker": {"confined": False},
+        "host": {"processes": 2, "processes_confined": 1},
+        "line": {},
+    }

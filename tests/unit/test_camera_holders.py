@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from diemcau_drivers.backends.holders import file_holder, lock_holder, refuse_if_drawn
+from diemcau_drivers.backends.holders import file_holder, known, lock_holder, refuse_if_drawn
 from diemcau_drivers.contract import Busy
 
 
@@ -69,7 +69,7 @@ def test_a_real_process_is_found_in_the_real_proc(tmp_path: Path) -> None:
     ) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == b"open\n"
-        assert file_holder([held]) == Path(f"/proc/{child.pid}/comm").read_text().strip()
+        assert file_holder([held]) == known(Path(f"/proc/{child.pid}/comm").read_text())
         assert child.stdin is not None
         child.stdin.close()
     assert file_holder([held]) is None
@@ -85,7 +85,7 @@ def test_the_program_that_has_the_node_locked_is_named(proc: Path, node: Path) -
     process(proc, 41, "libcamera-app", [node])
     process(proc, 42, "wireplumber", [node])  # open, but not locked
     (proc / "locks").write_text("garbage\n\n2: POSIX  ADVISORY  READ x y z 0\n" + lock_line(node, 41))
-    assert lock_holder([node], proc, own_pid=40) == "libcamera-app"
+    assert lock_holder([node], proc, own_pid=40) == "libcamera"
     assert lock_holder([node], proc, own_pid=41) is None
 
 
@@ -104,7 +104,7 @@ def test_a_real_lock_is_found_in_the_real_proc(tmp_path: Path) -> None:
     with node.open("w") as opened:
         assert lock_holder([node], own_pid=1) is None
         fcntl.lockf(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as libcamera's MediaDevice::lock
-        assert lock_holder([node], own_pid=1) == Path("/proc/self/comm").read_text().strip()
+        assert lock_holder([node], own_pid=1) == known(Path("/proc/self/comm").read_text())
         assert lock_holder([node]) is None
 
 
@@ -117,3 +117,8 @@ def test_words_are_not_put_where_a_compositor_hides_them(proc: Path, tmp_path: P
     with pytest.raises(Busy) as refused:
         refuse_if_drawn(card.parent, proc)
     assert refused.value.in_use_by == "labwc"
+
+
+def test_a_program_named_after_a_person_is_other(proc: Path, node: Path) -> None:
+    process(proc, 41, "ghi-hinh-lan-anh", [node])
+    assert file_holder([node], proc, own_pid=40) == "other"

@@ -133,11 +133,11 @@ def test_a_camera_that_another_program_has_is_busy_and_names_it(kernel: FakeSysf
         "proc/locks", f"1: POSIX  ADVISORY  WRITE 901 {major:02x}:{minor:02x}:{status.st_ino} 0 EOF\n"
     )
     lens = camera(kernel)
-    assert lens.holder() == "rpicam-vid"
+    assert lens.holder() == "rpicam"
     pi.acquire_error = RuntimeError("Failed to acquire camera: Device or resource busy")
     with pytest.raises(Busy) as refused:
         lens.open()
-    assert refused.value.in_use_by == "rpicam-vid"
+    assert refused.value.in_use_by == "rpicam"
 
 
 def test_an_opening_that_fails_tells_picamera2s_own_cause(kernel: FakeSysfs, pi: FakeCamera) -> None:

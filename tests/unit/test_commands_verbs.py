@@ -6,21 +6,21 @@ import base64
 import hashlib
 import json
 import string
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from command_room import Room, settings
+from command_room import NONCE, Room, settings
 from diemcau_agent.commands.remote import CHANGEABLE, RemoteSettings, flatten, merge
 from diemcau_agent.commands.verbs import VERBS
 from diemcau_agent.config import ConfigError
 from diemcau_agent.model import Reply, Selftest, Step, Verb
 from diemcau_drivers.audio import GAIN_DB
 from diemcau_drivers.camera import MAX_ZOOM
-from diemcau_drivers.contract import ANNOUNCEMENTS, TEST_CARDS, Busy
+from diemcau_drivers.contract import ANNOUNCEMENTS, TEST_CARDS, Busy, Forbidden
 from fakeclock import FakeClock
 
 
@@ -188,6 +188,41 @@ async def test_a_snapshot_is_in_the_answer_alone_and_the_journal_keeps_its_hash(
     assert "jpeg" not in json.dumps(room.events)
 
 
+async def test_a_snapshot_is_in_the_audit_before_and_after_and_told_meanwhile(room: Room) -> None:
+    room.settings = settings(policy={"snapshot": True})
+    before: list[tuple[list[str], int]] = []
+
+    async def taken(args: Mapping[str, Any]) -> dict[str, Any]:
+        before.append(([kind for kind, _ in room.notes], room.told_of_pictures))
+        return picture(1000)
+
+    room.workers.answers["camera", "snapshot"] = taken
+    await room.order("camera", {"snapshot": True})
+    assert before == [(["command_accepted"], 1)]
+    kind, data = room.notes[-1]
+    assert (kind, data["iss"], data["bytes"]) == ("snapshot", "operator-1", 1000)
+    assert data["sha256"] == hashlib.sha256(bytes(1000)).hexdigest()
+    assert "jpeg" not in json.dumps(room.notes)
+
+
+async def test_no_picture_is_taken_that_nobody_in_the_room_would_see(room: Room) -> None:
+    room.settings = settings(policy={"snapshot": True})
+    room.sign_seen = False
+    reply = await room.order("camera", {"snapshot": True, "force": True})
+    assert (reply.state, reply.code) == ("refused", "not_permitted")
+    assert room.workers.asked == []
+
+
+async def test_no_picture_is_taken_that_the_audit_cannot_keep(room: Room) -> None:
+    room.settings = settings(policy={"snapshot": True})
+    room.card_good = False
+    reply = await room.order("camera", {"snapshot": True})
+    assert (reply.state, reply.code) == ("failed", "internal")
+    assert (room.workers.asked, room.told_of_pictures) == ([], 0)
+    zoomed = await room.order("camera", {"zoom": 2}, id="zoom-it-is")
+    assert zoomed.state == "done", "all else is done all the same"
+
+
 @pytest.mark.parametrize(
     "answer",
     [picture(200 * 1024 + 1), picture(0), {"jpeg_base64": "!"}, {}],
@@ -224,10 +259,14 @@ async def test_muting_is_always_allowed_unmuting_by_policy(room: Room) -> None:
 
 async def test_what_the_room_has_muted_is_not_unmuted_from_afar(room: Room) -> None:
     room.settings = settings(policy={"unmute": True})
-    room.workers.answers["audio", "microphone"] = {"muted": True, "muted_by": "room"}
-    reply = await room.order("microphone", {"mute": False, "force": True})
-    assert (reply.state, reply.code) == ("refused", "not_permitted")
-    assert room.workers.asked == [("audio", "microphone", {})]
+    room.workers.answers["audio", "microphone"] = Forbidden("it was muted in the room")
+    for audience in ("point/xp-0417", "group/all"):
+        nonce = {"nonce": NONCE if audience.startswith("point") else None}
+        args = {"mute": False, "force": True}
+        reply = await room.order("microphone", args, id=f"{audience[:5]}-order", aud=audience, **nonce)
+        assert (reply.state, reply.code) == ("refused", "not_permitted")
+    # One request, in which the device's process looks and sets: nothing can come in between.
+    assert room.workers.asked == [("audio", "microphone", {"mute": False})] * 2
 
 
 @pytest.mark.parametrize(
@@ -441,3 +480,64 @@ def test_nested_and_dotted_names_are_the_same() -> None:
     nested = {"expected": {"camera": False}, "camera": {"presets": {"a": [2, 0.5, 0.5]}}}
     dotted = {"expected.camera": False, "camera.presets": {"a": [2, 0.5, 0.5]}}
     assert flatten(nested) == flatten(dotted) == dotted
+
+
+# --- The audit, and what no signature can change
+
+
+AUDITED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("ping", {}, {}),
+    ("microphone", {"mute": True}, {"mute": True}),
+    ("config", {"set": {"name": "Hall 2"}}, {"set": {"name": "Hall 2"}}),
+    ("display", {"message": "Ms Lan, please wait", "power": True}, {"message": "given", "power": True}),
+    ("restart", {"target": "host", "reboot_nonce": "n0nce"}, {"target": "host", "reboot_nonce": "given"}),
+]
+
+
+@pytest.mark.parametrize(("verb", "args", "kept"), AUDITED, ids=[verb for verb, *_ in AUDITED])
+async def test_what_was_accepted_is_in_the_audit_without_secrets_and_words(
+    room: Room, verb: str, args: dict[str, Any], kept: dict[str, Any]
+) -> None:
+    await room.send(verb, args)
+    await room.replied()
+    (kind, data), *_ = room.notes
+    assert (kind, data["verb"], data["iss"], data["aud"], data["args"]) == (
+        "command_accepted", verb, "operator-1", "point/xp-0417", kept,
+    )  # fmt: skip
+
+
+async def test_what_was_refused_or_repeated_is_no_entry_of_its_own(room: Room) -> None:
+    await room.order("camera", {"snapshot": True})
+    assert room.notes == []
+    await room.order("ping")
+    await room.send("ping")
+    assert [kind for kind, _ in room.notes] == ["command_accepted"]
+
+
+def test_the_rooms_own_word_cannot_be_changed_from_afar() -> None:
+    """By the first level of every setting there is: a new one is refused until somebody adds it here."""
+    changeable = {name.partition(".")[0] for name in CHANGEABLE}
+    assert changeable == {"name", "place", "level", "language", "expected", "probe", "panel", "camera"}
+    whole: dict[str, Any] = msgspec.to_builtins(settings())
+    for name, value in whole.items():
+        if name not in changeable:
+            with pytest.raises(ConfigError, match=f"{name}.*: cannot be changed from afar"):
+                flatten({name: value if not isinstance(value, dict) or value else {"x": 1}})
+    for name in ("policy", "fleet_keys", "commands", "enrolment", "broker", "state_dir", "runtime_dir"):
+        assert name in set(whole) - changeable
+
+
+@pytest.mark.parametrize(
+    ("verb", "args", "policy"),
+    [
+        ("camera", {"power": True}, "camera_on"),
+        ("camera", {"snapshot": True}, "snapshot"),
+        ("microphone", {"mute": False}, "unmute"),
+        ("restart", {"target": "host"}, "host_restart"),
+    ],
+)
+async def test_policy_beats_any_signature(room: Room, verb: str, args: dict[str, Any], policy: str) -> None:
+    room.settings = settings(policy={policy: False})
+    reply = await room.order(verb, {**args, "force": True})
+    assert (reply.state, reply.code) == ("refused", "not_permitted")
+    assert (room.workers.asked, room.restarted, room.notes) == ([], [], [])

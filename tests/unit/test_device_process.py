@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from diemcau_drivers import backends, contract
 from diemcau_drivers.__main__ import serve
+from diemcau_drivers.confinement import Confinement
 from diemcau_drivers.contract import Absent
+
+FREE = Confinement(0, "presence", {}, Path("/"))
 
 
 class Presence:
@@ -17,6 +21,7 @@ class Presence:
 
     made = 0
     gone = False
+    shut_out = False
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         if Presence.gone:
@@ -24,6 +29,8 @@ class Presence:
         Presence.made += 1
 
     def present(self) -> Mapping[str, bool | None]:
+        if Presence.shut_out:
+            raise PermissionError(13, "Permission denied", "/dev/video0")
         return {"camera": Presence.made > 1}
 
 
@@ -53,13 +60,13 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> None:
         return Presence
 
     monkeypatch.setattr(backends, "load", load)
-    Presence.made, Presence.gone = 0, False
+    Presence.made, Presence.gone, Presence.shut_out = 0, False, False
 
 
-def ask(*asked: str | Callable[[], None]) -> list[dict[str, Any]]:
+def ask(*asked: str | Callable[[], None], confinement: Any = FREE) -> list[dict[str, Any]]:
     """The answers, without the greeting."""
     channel: Any = Channel(*asked)
-    assert serve("presence", {"backend": "scripted", "options": {}}, channel) == 0
+    assert serve("presence", {"backend": "scripted", "options": {}}, channel, confinement) == 0
     return channel.said[1:]
 
 
@@ -85,3 +92,30 @@ def test_a_device_that_is_gone_when_it_is_opened_anew_says_so_and_is_tried_at_th
 
 def test_the_process_goes_on_though_it_is_asked_for_what_it_cannot_do() -> None:
     assert [answer["error"]["kind"] for answer in ask("dance", "sing")] == ["bad_request", "bad_request"]
+
+
+def test_what_it_may_not_reach_is_an_answer_and_no_crash() -> None:
+    def shut_out() -> None:
+        Presence.shut_out = True
+
+    refused, again = ask(shut_out, "probe", "probe")
+    assert refused["error"]["kind"] == again["error"]["kind"] == "broken"
+    assert "/dev/video0" in refused["error"]["detail"]
+
+
+def test_a_question_after_its_confinement_is_outgrown_is_left_to_the_next_process() -> None:
+    class Outgrown:
+        abi = 7
+        asked = 0
+
+        def outgrown(self) -> bool:
+            self.asked += 1
+            return self.asked > 1
+
+    assert len(ask("probe", "probe", "probe", confinement=Outgrown())) == 1
+
+
+def test_it_greets_with_the_landlock_that_is_in_force() -> None:
+    channel: Any = Channel()
+    assert serve("presence", {"backend": "scripted", "options": {}}, channel, FREE) == 0
+    assert channel.said[0]["ready"]["landlock"] == 0

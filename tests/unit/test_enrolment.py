@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from diemcau_agent.enrolment.errors import EnrolError
 from diemcau_agent.enrolment.pair import Pair
+from enrolling_kit import POINT, TOKEN, Kit
 from est_authority import HOUR, Authority, now
 from est_server import EstServer
-from kit import POINT, TOKEN, Kit
 
 
 @pytest.fixture(scope="module")

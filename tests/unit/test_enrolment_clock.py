@@ -14,9 +14,9 @@ import pytest
 
 from diemcau_agent.enrolment.errors import EnrolError
 from diemcau_agent.enrolment.timekeeping import forward
+from enrolling_kit import POINT, TOKEN, Kit, KitClock
 from est_authority import YEAR, Authority, now
 from est_server import EstServer
-from kit import POINT, TOKEN, Kit, KitClock
 from kit_in_1970 import Faked
 
 AUTHORITY = Authority()

@@ -13,9 +13,9 @@ from diemcau_agent import files
 from diemcau_agent.enrolment.errors import EnrolError
 from diemcau_agent.enrolment.proof import prove
 from diemcau_agent.enrolment.steps import Outcome
+from enrolling_kit import POINT, Kit
 from est_authority import Authority
 from est_server import EstServer, Handler
-from kit import POINT, Kit
 
 AUTHORITY = Authority()
 

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from diemcau_agent.enrolment import answer
 from diemcau_agent.enrolment.answer import AnswerError
 from diemcau_agent.enrolment.errors import EnrolError
+from enrolling_kit import POINT, Kit
 from est_authority import HOUR, YEAR, Authority, now
 from est_server import EstServer, Handler, degenerate
-from kit import POINT, Kit
 
 AUTHORITY = Authority()
 STRANGER = Authority("stranger")

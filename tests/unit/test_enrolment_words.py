@@ -15,9 +15,9 @@ from diemcau_agent.enrolment.errors import Code, EnrolError
 from diemcau_agent.enrolment.steps import Notes, Outcome
 from diemcau_agent.enrolment.token import TokenFile
 from diemcau_agent.wording import speaking
+from enrolling_kit import POINT, TOKEN
 from est_authority import Authority
 from est_server import EstServer
-from kit import POINT, TOKEN
 
 AUTHORITY = Authority()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from diemcau_agent.indicator import RETRY_S, Indicator
+from diemcau_agent.indicator import PICTURE, PICTURE_S, RETRY_S, SEEN_S, Indicator
 from diemcau_agent.worker import Hung
 from fakeclock import FakeClock, settle
 
@@ -174,3 +174,83 @@ async def test_a_room_without_light_and_screen_asks_for_neither(room: Room, cloc
     made.forget_light()
     await made.run()
     assert room.asked == 0
+
+
+# --- A picture of the room
+
+
+async def test_a_picture_is_told_before_all_else_by_light_and_words_and_for_three_seconds(
+    room: Room, indicator: Indicator, clock: FakeClock
+) -> None:
+    calls = asyncio.create_task(indicator.identify(60), name="identify")
+    await settle()
+    taken: list[bool] = []
+
+    async def take() -> None:
+        async with indicator.picture() as told:
+            taken.append(told)
+
+    taking = asyncio.create_task(take(), name="picture")
+    await settle()
+    assert taken == [True]
+    assert (room.last("panel"), room.last("display")) == ("picture", PICTURE)
+    await clock.advance(PICTURE_S - 0.1)
+    assert not taking.done()
+    assert room.last("panel") == "picture"
+    await clock.advance(0.2)
+    assert taking.done()
+    assert (room.last("panel"), room.last("display")) == ("identify", "Here")
+    calls.cancel()
+    await asyncio.wait([calls])
+
+
+@pytest.mark.parametrize(
+    ("dead", "hung", "seen", "told"),
+    [
+        ({"panel"}, set[str](), True, True),
+        ({"display"}, set[str](), True, True),
+        (set[str](), {"display"}, True, True),
+        ({"panel", "display"}, set[str](), True, False),
+        (set[str](), {"panel", "display"}, True, False),
+        ({"panel"}, {"display"}, True, False),
+        ({"panel"}, set[str](), False, False),  # words on a screen that is off, or shows another input
+    ],
+)
+async def test_nobody_is_told_where_neither_light_nor_screen_takes_the_sign_in_time(
+    room: Room, clock: FakeClock, dead: set[str], hung: set[str], seen: bool, told: bool
+) -> None:
+    made = Indicator(room.ask, clock, "en", lights=True, screen=True, screen_seen=lambda: seen)
+    task = asyncio.create_task(made.run(), name="indicator")
+    await settle()
+    room.dead, room.hung = dead, hung
+    answers: list[bool] = []
+
+    async def take() -> None:
+        async with made.picture() as found:
+            answers.append(found)
+
+    taking = asyncio.create_task(take(), name="picture")
+    await clock.advance(SEEN_S - 0.1)
+    assert answers == ([True] if told else [])
+    await clock.advance(0.2)
+    assert answers == [told]
+    await clock.advance(PICTURE_S)
+    assert taking.done()
+    assert made.pictures == 0
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def test_a_room_with_neither_light_nor_screen_is_told_nothing(room: Room, clock: FakeClock) -> None:
+    made = Indicator(room.ask, clock, "en", lights=False, screen=False)
+    entering = asyncio.create_task(made.picture().__aenter__(), name="picture")
+    await clock.advance(SEEN_S)
+    assert await entering is False
+
+
+async def test_the_sign_goes_when_the_camera_fails(room: Room, indicator: Indicator) -> None:
+    with pytest.raises(Hung):
+        async with indicator.picture():
+            raise Hung("no answer")
+    await settle()
+    assert room.last("panel") == "no_broker"

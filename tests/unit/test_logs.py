@@ -62,9 +62,9 @@ async def test_another_units_lines_are_asked_of_the_journal(
     ring: logs.Ring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journalctl(tmp_path, 'echo "$@"; echo last', monkeypatch)
-    asked, last = await logs.journal_lines(ring, "mosquitto.service", 7)
+    asked, last = await logs.journal_lines(ring, "systemd-timesyncd.service", 7)
     assert "--lines=7" in asked
-    assert "--unit=mosquitto.service" in asked
+    assert "--unit=systemd-timesyncd.service" in asked
     assert last == "last"
     assert "--dmesg" in (await logs.journal_lines(ring, "kernel", 7))[0]
 
@@ -101,3 +101,10 @@ async def test_a_question_that_is_given_up_leaves_no_process(
     asking.cancel()
     await asyncio.wait([asking])
     assert ended(int((tmp_path / "pid").read_text()))
+
+
+async def test_serial_numbers_of_what_visitors_plug_in_are_left_out(
+    ring: logs.Ring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journalctl(tmp_path, 'echo "usb 1-1: SerialNumber: 0123456789AB"; echo "usb 1-1: new"', monkeypatch)
+    assert await logs.journal_lines(ring, "kernel", 5) == ["usb 1-1: SerialNumber: …", "usb 1-1: new"]

@@ -11,8 +11,10 @@ from typing import Any, cast
 
 import pytest
 
+from diemcau_agent.audit.chain import Head, verify
+from diemcau_agent.audit.record import Audit
 from diemcau_agent.mqtt import Connection
-from diemcau_agent.outbox import DRAIN_PAUSE_S, SPOOL_RETRY_S, Outbox
+from diemcau_agent.outbox import AUDITED_S, DRAIN_PAUSE_S, SPOOL_RETRY_S, Outbox
 from diemcau_agent.stamp import Stamp
 from diemcau_agent.telemetry import Window
 from fakeclock import FakeClock
@@ -269,3 +271,48 @@ async def test_what_the_spool_lost_and_that_it_is_another_one_are_events_as_any_
     assert told["point"] == "xp-0417"
     assert told["data"] == {"previous": before, "reason": "corrupt", "kept": "spool-1.broken", "salvaged": 0}
     await bench.close()
+
+
+# --- With an audit
+
+
+async def test_an_audited_event_is_an_entry_and_carries_its_hash(
+    clock: FakeClock, tmp_path: Path, bench: Bench
+) -> None:
+    audit = Audit(tmp_path, Stamp("xp-0417", "boot", 3, clock), clock)
+    bench.outbox._audit = audit
+    bench.start(audit.run())
+    bench.start(bench.outbox.run())
+    bench.drain()
+    bench.outbox.tell("agent_started", data={"session": 3})
+    bench.outbox.tell("state", device="camera", code="camera_absent", from_="ok", to="absent")
+    bench.outbox.tell("command", code="busy", data={"verb": "camera", "iss": "operator-1"})
+    while len(bench.sent) < 3:  # a thread writes; pytest's own time limit ends a wait that is in vain
+        await clock.advance(0.001)
+        await asyncio.sleep(0.001)
+    started, state, command = (document["data"] for _, _, document in bench.sent)
+    assert "audit" not in state
+    lines = (tmp_path / "audit.jsonl").read_bytes().splitlines(keepends=True)
+    for data in (started, command):
+        head = Head(data["audit"]["n"], data["audit"]["hash"])
+        assert verify([("audit.jsonl", lines)], head).whole
+    entry = json.loads(lines[-1])
+    assert (entry["n"], entry["kind"], entry["data"]) == (
+        2, "command", {"code": "busy", "verb": "camera", "iss": "operator-1"},
+    )  # fmt: skip
+    await audit.aclose()
+
+
+async def test_a_card_that_takes_no_audit_holds_up_no_event(
+    clock: FakeClock, tmp_path: Path, bench: Bench
+) -> None:
+    audit = Audit(tmp_path / "missing", Stamp("xp-0417", "boot", 3, clock), clock)
+    bench.outbox._audit = audit
+    bench.start(audit.run())
+    bench.start(bench.outbox.run())
+    bench.drain()
+    for _ in range(5):
+        bench.outbox.tell("command", data={"verb": "ping"})
+    await bench.card.live(clock, AUDITED_S + 1)
+    assert [document["data"] for _, _, document in bench.sent] == [{"verb": "ping"}] * 5
+    await audit.aclose()

@@ -53,8 +53,8 @@ def test_the_light_never_spins_and_is_always_a_colour(pattern: str, elapsed_s: f
 
 
 def test_degraded_blinks_amber_slowly(bench: Bench) -> None:
-    bench.panel.handle("lights", {"pattern": "degraded"})
     bench.backend.shown.clear()
+    bench.panel.handle("lights", {"pattern": "degraded"})
     bench.after(3.9)
     assert bench.backend.shown == [lights.AMBER, lights.DARK, lights.AMBER, lights.DARK]
 

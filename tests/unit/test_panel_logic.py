@@ -142,7 +142,8 @@ def test_asking_late_tells_the_same_as_asking_in_time(moves: list[tuple[bool, fl
 
 def test_a_light_that_fails_is_told_by_the_probe_and_stops_no_button(bench: Bench) -> None:
     bench.backend.light_fails = Broken("no LED")
-    bench.panel.handle("lights", {"pattern": "ready"})
+    with pytest.raises(Broken, match="no LED"):
+        bench.panel.handle("lights", {"pattern": "ready"})
     bench.panel.step()
     assert bench.panel.handle("probe", {})["error"]["kind"] == "broken"
     bench.backend.press(True)

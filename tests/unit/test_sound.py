@@ -116,7 +116,11 @@ def test_any_length_has_levels(count: int) -> None:
 
 
 def test_the_readings_are_those_of_the_contract() -> None:
-    assert set(levels(noise(1.0, -40)).readings()) == set(MICROPHONE_READINGS) - {"muted", "gain_db"}
+    assert set(levels(noise(1.0, -40)).readings()) == set(MICROPHONE_READINGS) - {
+        "muted",
+        "muted_by",
+        "gain_db",
+    }
     quiet = room(0.06, 0.25, noise(2.0, -70))
     assert set(hear(quiet, SWEEP, PLAYED_S).readings()) == set(LOOP_READINGS)
 

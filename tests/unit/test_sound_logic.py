@@ -11,7 +11,16 @@ import pytest
 from numpy.typing import NDArray
 
 from diemcau_drivers.audio import Audio, open_device
-from diemcau_drivers.contract import ANNOUNCEMENTS, Absent, BadRequest, Broken, Busy, Look, Unsupported
+from diemcau_drivers.contract import (
+    ANNOUNCEMENTS,
+    Absent,
+    BadRequest,
+    Broken,
+    Busy,
+    Forbidden,
+    Look,
+    Unsupported,
+)
 from diemcau_drivers.measure.signals import RATE_HZ
 
 Sound = NDArray[np.float32]
@@ -206,6 +215,51 @@ def test_who_muted_the_microphone_is_known_also_by_the_next_process(sound: FakeS
     sound.mixers["microphone"]["muted"] = True  # ... and presses the button again
     assert audio().handle("microphone", {})["muted_by"] == "room"
     assert audio().handle("microphone", {"mute": True})["muted_by"] == "room", "an order changes nothing"
+
+
+def test_what_the_room_has_muted_no_request_unmutes(sound: FakeSound, tmp_path: Path) -> None:
+    """Nor does another process, or none that forgets: a mark that is gone counts as the room's."""
+    sound.mixers["microphone"]["muted"] = True
+    for _ in range(2):
+        audio = open_device(sound, {"runtime_dir": str(tmp_path)}, lambda event, data: None)
+        for args in ({"mute": False}, {"mute": False, "gain_db": 12.0}):
+            with pytest.raises(Forbidden, match="muted in the room"):
+                audio.handle("microphone", args)
+        assert sound.mixers["microphone"] == {"muted": True, "gain_db": 0.0}
+        audio.handle("probe", {"passive": True})
+        audio.handle("loop", {"level_dbfs": -40.0})
+        assert sound.mixers["microphone"]["muted"]
+
+
+def test_a_mute_by_order_is_lifted_by_order_until_its_mark_is_lost(sound: FakeSound, tmp_path: Path) -> None:
+    audio = open_device(sound, {"runtime_dir": str(tmp_path)}, lambda event, data: None)
+    audio.handle("microphone", {"mute": True})
+    assert audio.handle("microphone", {"mute": False}) == {"muted": False, "gain_db": 0.0}
+    audio.handle("microphone", {"mute": True})
+    (tmp_path / "microphone-muted").unlink()  # the machine was started anew
+    with pytest.raises(Forbidden):
+        audio.handle("microphone", {"mute": False})
+
+
+def test_a_button_pressed_while_an_order_to_unmute_is_obeyed_wins(
+    sound: FakeSound, audio: Audio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The microphone was open when the order came: the press falls between the look and the set."""
+    look = sound.mixer
+    presses = 1
+
+    def pressed_after_the_look(device: str) -> Mapping[str, Any]:
+        nonlocal presses
+        found = look(device)
+        if presses:
+            presses -= 1
+            sound.mixers["microphone"]["muted"] = True
+        return found
+
+    monkeypatch.setattr(sound, "mixer", pressed_after_the_look)
+    assert audio.handle("microphone", {"mute": False, "gain_db": 3.0}) == {
+        "muted": True, "gain_db": 3.0, "muted_by": "room",
+    }  # fmt: skip
 
 
 def test_a_microphone_is_muted_even_where_that_cannot_be_written_down(

@@ -97,7 +97,7 @@ def test_the_source_that_is_asked_for_is_found(server: SoundServer, wanted: str 
 @pytest.mark.parametrize(
     ("kind", "wanted", "holder"),
     [
-        ("microphone", "usb-right", "Chromium input"),
+        ("microphone", "usb-right", "chromium"),
         ("microphone", "usb-left", None),  # our own recording
         ("microphone", "builtin", None),  # paused
         ("speaker", "hdmi", "other"),  # a program that does not say its name
@@ -177,3 +177,10 @@ def test_gain_and_raw_volume_are_each_others_inverse(gain: float) -> None:
 
 def test_no_volume_is_no_gain() -> None:
     assert gain_db(0) == -120.0
+
+
+def test_what_comes_over_bluetooth_is_not_called_by_its_owners_name(calls: Path, server: SoundServer) -> None:
+    headset = device("bluez_input.00_11_22", {"api.alsa.pcm.card": "7"}) | {"description": "Nam's headset"}
+    listing = json.dumps([headset])
+    program(calls.parent, "pactl", {"-f json list sources": listing, "get-default-source": "x"})
+    assert server.find("microphone", Wanted.parse(None)).identity["description"] == "Bluetooth"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -22,6 +23,7 @@ class Bench:
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
         self.events: list[tuple[str, Mapping[str, Any]]] = []
+        self.spawned: list[Mapping[str, Any]] = []
         self.told = asyncio.Event()
         self.workers: list[Worker] = []
 
@@ -39,7 +41,9 @@ class Bench:
         return worker
 
     def listen(self, event: str, data: Mapping[str, Any]) -> None:
-        if event != "spawned":
+        if event == "spawned":
+            self.spawned.append(data)
+        else:
             self.events.append((event, data))
             self.told.set()
 
@@ -65,6 +69,25 @@ async def test_calls_are_answered_in_order_by_one_process(bench: Bench) -> None:
     answers = await asyncio.gather(*(worker.ask("echo", {"n": n}) for n in range(5)))
     assert [answer["n"] for answer in answers] == [0, 1, 2, 3, 4]
     assert {answer["pid"] for answer in answers} == {worker.pid}
+
+
+@pytest.mark.parametrize(
+    ("greeting", "confined"),
+    [({"landlock": 7}, True), ({"landlock": 0}, False), ({}, False), (None, False), ("spawned", False)],
+)
+async def test_a_process_is_confined_that_greets_so_and_none_else(
+    bench: Bench, greeting: Any, confined: bool
+) -> None:
+    worker = bench.worker("greets with " + json.dumps(greeting))
+    await worker.ask("echo")
+    assert bench.spawned == [{"process": "camera", "pid": worker.pid, "confined": confined}]
+
+
+async def test_a_process_cannot_say_of_itself_what_the_daemon_says_of_it(bench: Bench) -> None:
+    worker = bench.worker()
+    await worker.ask("say that it was spawned")
+    assert len(bench.spawned) == 1
+    assert bench.events == []
 
 
 async def test_a_hung_process_is_killed_at_its_deadline_and_the_next_call_gets_another(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 import msgspec
@@ -84,6 +85,12 @@ class Context(msgspec.Struct, frozen=True):
     event: Tell
     settle: Callable[[float], Awaitable[None]]
     """Wait until every event told so far is committed, at most so many seconds."""
+    note: Callable[[str, Mapping[str, Any]], None]
+    """(kind, data): an entry of the audit; never blocks."""
+    noted: Callable[[float], Awaitable[bool]]
+    """Wait until the audit is on the card, at most so many seconds; whether it is."""
+    picture_told: Callable[[], AbstractAsyncContextManager[bool]]
+    """While in it, light and screen tell that a picture of the room is taken; whether either does."""
     journal_lines: Callable[[str | None, int], Awaitable[Sequence[str]]]
     """(unit or None for the agent's own, how many): the newest lines, oldest of them first. Raises
     OSError where the system's journal cannot be read."""

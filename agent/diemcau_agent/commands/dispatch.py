@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from diemcau_agent.audit.chain import ACCEPTED
 from diemcau_agent.database import DatabaseError
 from diemcau_agent.model import Claims, ReplyState
 from diemcau_drivers.contract import DeviceError
@@ -47,6 +48,8 @@ RUNNING_LIMIT = 32
 KEY_LIMIT = 16
 """Of one key: whoever may only ping keeps nobody else out, however long his pings spread themselves."""
 PROGRESS_S = 1.0
+NOTED_S = 2.0
+"""A card that takes no audit holds up no command for longer; only a snapshot is not taken without."""
 TOLD_S = 2.0
 """A card that takes its time holds up no answer for longer."""
 
@@ -97,6 +100,7 @@ class Dispatcher:
                 if order.delay_s or not order.verb.harmless:
                     await self._write_down(order)
                     return
+                self._note(order)
                 self._replies.say(claim, "accepted")
                 ending = await self._run(order)
             self._replies.send(claim.iss, ending.answer)
@@ -230,6 +234,7 @@ class Dispatcher:
         except BaseException:
             self._release(claim)
             raise
+        self._note(order)
         task = asyncio.create_task(self._carry_out(order), name=f"command {claim.verb} {claim.id}")
         self._running[claim.id] = task
         self._of_key[claim.iss] += 1
@@ -240,9 +245,17 @@ class Dispatcher:
         del self._running[claim.id]
         self._of_key -= Counter((claim.iss,))  # and no zeros stay behind
 
+    def _note(self, order: Order) -> None:
+        """Into the audit, before it is done."""
+        claim = order.call.claims
+        args = {name: "given" if name in order.verb.unsaid else value for name, value in claim.args.items()}
+        data = {"id": claim.id, "verb": claim.verb, "iss": claim.iss, "aud": claim.aud, "args": args}
+        self._context.note(ACCEPTED, data)
+
     async def _carry_out(self, order: Order) -> None:
         claim = order.call.claims
         self._replies.say(claim, "accepted")
+        await self._context.noted(NOTED_S)
         ending = await self._run(order)
         self._release(claim)
         await self._finish(claim, ending, order.device)

@@ -33,6 +33,8 @@ class Order(msgspec.Struct, frozen=True):
         """A device's own word as the command's end."""
         if error.kind == "busy":
             return Refused("busy", f"in use by {error.in_use_by}: {error.detail}")
+        if error.kind == "forbidden":
+            return Refused("not_permitted", error.detail)
         if error.kind == "bad_request":
             return Refused("bad_args", error.detail)
         code = None if self.device is None else failure_code(self.device, error.kind)

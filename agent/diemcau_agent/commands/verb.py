@@ -60,6 +60,8 @@ class Verb(ABC, Generic[A]):
     """Changes nothing and answers at once: it is answered first, then written down with its answer, so it
     tells of a live agent even where the card takes no more."""
     deadline_s: ClassVar[float] = 60.0
+    unsaid: ClassVar[tuple[str, ...]] = ()
+    """Arguments that the audit names but does not keep: what could be a secret, or somebody's words."""
 
     def holds(self, args: A) -> tuple[str, ...]:
         """Devices and other parts that no other command may touch meanwhile; failures are of the first."""

@@ -173,7 +173,7 @@ class Enrolling:
         self.store.put_in_force(authorities)
 
     def _begin(self, request: Pair) -> None:
-        """Until its ``notBefore`` has come: set the clock, or wait where that is kept and only a little late."""
+        """Until its ``notBefore`` has come: set the clock, or wait where that is kept and a little late."""
         self._forward(request)
         ahead_s = request.not_before_s - self.clock.wall()
         if ahead_s > SKEW_S:

@@ -14,11 +14,24 @@ from pathlib import Path
 from diemcau_drivers.contract import Busy
 
 OTHER = "other"
+PROGRAMS = (
+    "chromium", "chrome", "firefox", "zoom", "teams", "webex", "skype", "jitsi", "trueconf", "linphone",
+    "baresip", "codec", "obs", "vlc", "mpv", "ffmpeg", "gst-launch", "libcamera", "rpicam", "motion",
+    "python", "arecord", "aplay", "pipewire", "wireplumber", "pulseaudio", "xorg", "labwc", "wayfire",
+    "weston", "sway", "gnome-shell", "kwin",
+)  # fmt: skip
+"""Whose names leave the room. Any other is "other": a program may bear the name of who wrote or runs it."""
 PROC = Path("/proc")
 
 
+def known(program: str) -> str:
+    """The name of :data:`PROGRAMS` in what a process or a stream calls itself, else "other"."""
+    said = program.casefold()
+    return next((name for name in PROGRAMS if name in said), OTHER)
+
+
 def file_holder(nodes: Collection[Path], proc: Path = PROC, *, own_pid: int | None = None) -> str | None:
-    """The name (comm) of a process other than this one that has one of ``nodes`` open."""
+    """The name (see :func:`known`) of a process other than this one that has one of ``nodes`` open."""
     wanted = {str(node) for node in nodes} | {str(node.resolve()) for node in nodes}
     own = str(os.getpid() if own_pid is None else own_pid)
     for process in _processes(proc):
@@ -98,6 +111,6 @@ def _holds(process: Path, wanted: set[str]) -> bool:
 
 def _comm(process: Path) -> str:
     try:
-        return (process / "comm").read_text().strip() or OTHER
+        return known((process / "comm").read_text())
     except OSError:
         return OTHER

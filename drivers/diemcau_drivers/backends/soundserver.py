@@ -17,7 +17,7 @@ from typing import Any, cast
 
 from diemcau_drivers.contract import Absent, Broken, Unsupported
 
-from .holders import OTHER
+from .holders import known
 from .soundcards import Card, Wanted, cards
 from .soundroute import Route
 
@@ -30,6 +30,8 @@ _STREAM = {"microphone": "source-outputs", "speaker": "sink-inputs"}
 _PCM = "pulse"
 """ALSA's way to the server (libasound2-plugins); which of its devices, the environment says."""
 _VARIABLE = {"microphone": "PULSE_SOURCE", "speaker": "PULSE_SINK"}
+_BLUETOOTH = "bluez"
+"""How PipeWire's and PulseAudio's names of such devices begin; the address of somebody's headset follows."""
 _NULL_SINK = "auto_null"
 """What the server offers where there is no sink at all."""
 
@@ -53,13 +55,14 @@ class SoundServer:
         for name, entry in self._by_preference(kind, present, wanted):
             card = self._card(entry)
             if self._is(entry, card, wanted):
-                identity = {"name": name, "description": str(entry.get("description", ""))}
+                identity = {"name": name, "description": _described(entry)}
                 if card is not None and card.usb is not None:
                     identity["usb"] = card.usb
                 return Route(
                     device, _PCM, identity, environment={_VARIABLE[device]: name}, index=entry["index"]
                 )
-        raise Absent(f"no {device} {wanted} on the sound server; there is: {', '.join(present) or 'none'}")
+        there = ("Bluetooth" if name.startswith(_BLUETOOTH) else name for name in present)
+        raise Absent(f"no {device} {wanted} on the sound server; there is: {', '.join(there) or 'none'}")
 
     def holder(self, route: Route) -> str | None:
         """Whoever has a stream running on it but this process; one that is paused (corked) uses nothing."""
@@ -67,7 +70,7 @@ class SoundServer:
             properties = cast("Mapping[str, str]", stream["properties"])
             ours = properties.get("application.process.id") == str(os.getpid())
             if stream[_KIND[route.device]] == route.index and not stream["corked"] and not ours:
-                return properties.get("application.name") or OTHER
+                return known(properties.get("application.name", ""))
         return None
 
     def mixer(self, route: Route) -> Mapping[str, Any]:
@@ -124,6 +127,11 @@ class SoundServer:
         if wanted.anything or wanted.name in (entry["name"], entry.get("description")):
             return True
         return card is not None and wanted.is_card(card)
+
+
+def _described(entry: Mapping[str, Any]) -> str:
+    """As the maker calls it; what comes over Bluetooth is called as its owner likes ("Nam's headset")."""
+    return "Bluetooth" if str(entry["name"]).startswith(_BLUETOOTH) else str(entry.get("description", ""))
 
 
 def _listed(what: str) -> list[dict[str, Any]]:

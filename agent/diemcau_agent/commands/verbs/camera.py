@@ -1,4 +1,8 @@
-"""``camera``: power, zoom, preset, a snapshot. Switching off is always allowed."""
+"""``camera``: power, zoom, preset, a snapshot. Switching off is always allowed.
+
+A snapshot is taken only where the room's own file says so, light or screen tells of it meanwhile, and the
+audit has it on the card.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,12 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
+from diemcau_agent.audit.chain import SNAPSHOT
 from diemcau_agent.commands.outcome import Done, Failed, Refused
 from diemcau_agent.commands.verb import Args, Call, Verb, given
 
 SNAPSHOT_MAX_BYTES = 200 * 1024
+AUDITED_S = 5.0
 
 
 class CameraArgs(Args, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -50,11 +56,21 @@ class Camera(Verb[CameraArgs]):
         result = await workers.ask("camera", "set", changes | force) if changes else {}
         if not args.snapshot:
             return Done(result)
-        taken = await workers.ask("camera", "snapshot", {"max_bytes": SNAPSHOT_MAX_BYTES} | force)
+        taken = await self._taken(call, {"max_bytes": SNAPSHOT_MAX_BYTES} | force)
         size = {key: taken.get(key) for key in ("width_px", "height_px", "bytes")}
         proof = {"sha256": _digest(taken)} | size
+        call.context.note(SNAPSHOT, {"id": call.claims.id, "iss": call.claims.iss, **proof})
         picture = proof | {"jpeg_base64": taken["jpeg_base64"]}
         return Done(result | {"snapshot": picture}, kept=result | {"snapshot": proof})
+
+    async def _taken(self, call: Call, args: dict[str, Any]) -> dict[str, Any]:
+        context = call.context
+        if not await context.noted(AUDITED_S):
+            raise Failed("internal", "no picture is taken that the audit cannot keep: the card takes nothing")
+        async with context.picture_told() as told:
+            if not told:
+                raise Refused("not_permitted", "nobody in the room would see it: no light or screen tells it")
+            return await context.workers.ask("camera", "snapshot", args)
 
 
 def _digest(taken: dict[str, Any]) -> str:

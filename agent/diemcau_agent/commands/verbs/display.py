@@ -36,6 +36,7 @@ class Display(Verb[DisplayArgs]):
     args = DisplayArgs
     group = True
     deadline_s = 75.0
+    unsaid = ("message",)
 
     def holds(self, args: DisplayArgs) -> tuple[str, ...]:
         return ("display",)

@@ -34,6 +34,7 @@ class Restart(Verb[RestartArgs]):
     name = "restart"
     args = RestartArgs
     deadline_s = 150.0
+    unsaid = ("reboot_nonce",)
 
     def holds(self, args: RestartArgs) -> tuple[str, ...]:
         process = PROCESS_OF.get(args.target)

@@ -23,6 +23,7 @@ class Update(Verb[UpdateArgs]):
     name = "update"
     args = UpdateArgs
     group = True
+    unsaid = ("url",)
 
     def disturbs(self, args: UpdateArgs) -> bool:
         return True

@@ -1,4 +1,4 @@
-"""The audio process as the daemon runs it, asked over its pipes; whoever waits too long is told so."""
+"""A device's process as the daemon runs it, asked over its pipes; whoever waits too long is told so."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,19 +18,32 @@ class NoAnswer(Exception):
     """It did not answer in time."""
 
 
-class AudioProcess:
-    def __init__(self, backend: str, env: Mapping[str, str]) -> None:
+class DeviceProcess:
+    """``inside``: a command in front, which ends by running what follows it."""
+
+    def __init__(
+        self,
+        process: str,
+        backend: str,
+        options: Mapping[str, Any] | None = None,
+        env: Mapping[str, str] | None = None,
+        inside: Sequence[str] = (),
+    ) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "diemcau_drivers", "audio"],
-            env={**os.environ, **env},
+            [*inside, sys.executable, "-P", "-m", "diemcau_drivers", process],
+            env={**os.environ, **(env or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             bufsize=0,
             start_new_session=True,
         )
-        self._write({"backend": backend, "options": {}})
-        self._read(10.0)
+        self._write({"backend": backend, "options": dict(options or {})})
+        try:
+            self.ready: Mapping[str, Any] = self._read(10.0)["ready"]
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -51,8 +64,12 @@ class AudioProcess:
 
     def ask(self, do: str, deadline_s: float = 10.0, **args: Any) -> dict[str, Any]:
         """Raises NoAnswer, EOFError where the process ends."""
+        return self.answer(do, deadline_s, **args)["ok"]
+
+    def answer(self, do: str, deadline_s: float = 10.0, **args: Any) -> dict[str, Any]:
+        """With ``ok`` or ``error``. Raises as :meth:`ask`."""
         self._write({"id": 1, "do": do, "args": args})
-        return self._read(deadline_s)["ok"]
+        return self._read(deadline_s)
 
     def ended(self) -> int:
         """The exit code, -n where signal n ended it."""
@@ -74,3 +91,8 @@ class AudioProcess:
         if not line:
             raise EOFError
         return json.loads(line)
+
+
+class AudioProcess(DeviceProcess):
+    def __init__(self, backend: str, env: Mapping[str, str]) -> None:
+        super().__init__("audio", backend, {}, env)
