@@ -39,7 +39,9 @@ async def connected(say: bytes, clock: FakeClock) -> AsyncGenerator[tuple[Connec
     executor = ThreadPoolExecutor(1)
     connection = await Connection.open(
         Address.parse(f"mqtt://127.0.0.1:{port}"), client_id="xp-0417", keepalive_s=20,
-        will=Will("w", b""), tls=Tls(None, None, None), clock=clock, executor=executor, on_message=lambda _, message: got.append(message),
+        will=Will("w", b""),
+        tls=Tls(None, None, None), clock=clock, executor=executor,
+        on_message=lambda _, message: got.append(message),
     )  # fmt: skip
     try:
         yield connection, got
