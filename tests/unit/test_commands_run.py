@@ -551,8 +551,13 @@ async def test_a_groups_command_from_before_the_start_is_not_run(room: Room) -> 
     """Its journal may be lost with the card, and no nonce tells it from one that ran."""
     start_s = int(room.clock.wall()) - 5
     for iat, state in ((start_s - 1, "refused"), (start_s, "done")):
-        sent = {"aud": "group/all", "nonce": None, "iat": iat, "exp": iat + 60, "id": f"command-{iat}"}
-        assert (await room.order("identify", **sent)).state == state
+        sent: dict[str, Any] = {
+            "aud": "group/all",
+            "nonce": None,
+            "iat": iat,
+            "exp": iat + 60,
+        }
+        assert (await room.order("identify", id=f"command-{iat}", **sent)).state == state
     assert room.identified == [10.0]
 
 

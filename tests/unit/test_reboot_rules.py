@@ -288,6 +288,14 @@ def test_a_restart_that_lies_ahead_of_the_clock_counts() -> None:
     assert not surely_over(then, Moment("boot-2", 10.0, BEGAN_S, synced=True))
 
 
+def test_within_a_boot_its_own_clock_says_what_is_a_day_ago() -> None:
+    """A restart that was ordered and never came: the boot is older than a day, the restart is not."""
+    then = Moment("boot-1", 23 * 3600.0, BEGAN_S, synced=True)
+    for hours, over in ((25, False), (46.9, False), (47, True)):
+        now = Moment("boot-1", hours * 3600.0, BEGAN_S + 30 * DAY_S, synced=True)
+        assert surely_over(then, now) == over
+
+
 def test_a_restart_that_could_not_be_ordered_is_used_up_and_counts(kit: Kit, tmp_path: Path) -> None:
     def fails() -> None:
         raise OSError("systemctl reboot: exit code 1")
@@ -327,6 +335,22 @@ def test_a_new_boot_has_a_new_nonce_and_the_old_one_is_worth_nothing(kit: Kit) -
     kit.start_again()
     assert kit.nonce != before
     assert ordered(kit, args={"target": "host", "reboot_nonce": before}) == "bad_nonce"
+
+
+def test_a_command_that_was_refused_today_is_not_done_tomorrow(kit: Kit) -> None:
+    """Else who holds it back waits until the policy, the count or the clock lets it pass."""
+    kit.settings = room(policy={"host_restart": False})
+    command = signing.signed(kit.claims(), "op-1")
+    assert kit.order(command) == "not_permitted"
+    kit.settings = room()
+    assert kit.order(command) == "bad_nonce"
+
+
+def test_who_does_not_know_the_nonce_does_not_use_it_up(kit: Kit) -> None:
+    nonce = kit.nonce
+    assert ordered(kit, args={"target": "host", "reboot_nonce": NO_NONCE}) == "bad_nonce"
+    assert kit.order(signing.signed(kit.claims(), "mallory")) == "bad_signature"
+    assert kit.nonce == nonce
 
 
 def test_the_record_keeps_the_newest_ids(kit: Kit, tmp_path: Path) -> None:

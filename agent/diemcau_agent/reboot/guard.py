@@ -18,13 +18,13 @@ import msgspec
 from msgspec import Meta, Struct
 
 from diemcau_agent.clock import boot_id, kernel_clock_synced
-from diemcau_agent.commands.outcome import CommandError
+from diemcau_agent.commands.outcome import CommandError, Refused
 from diemcau_agent.commands.signature import Signed, verifier
 from diemcau_agent.config import ConfigError, Settings
 from diemcau_agent.keys import Keyring, KeysError
 
 from .record import Record
-from .rules import Moment, decide
+from .rules import SPENT, Moment, decide
 
 MAX_LINE_BYTES = 300 * 1024
 """A list of keys has 256 KiB at most."""
@@ -107,15 +107,20 @@ class Guard:
 
     def _reboot(self, command: bytes, at: Moment) -> None:
         settings = self._settings()
-        past = decide(
-            command,
-            point=settings.point,
-            verifier=verifier(settings, lambda: self._signed(settings, at)),
-            host_restart=settings.policy.host_restart,
-            past=self._record.past(at),
-            now=at,
-            nonce=self._record.nonce(at.boot),
-        )
+        try:
+            past = decide(
+                command,
+                point=settings.point,
+                verifier=verifier(settings, lambda: self._signed(settings, at)),
+                host_restart=settings.policy.host_restart,
+                past=self._record.past(at),
+                now=at,
+                nonce=self._record.nonce(at.boot),
+            )
+        except Refused as error:
+            if error.code in SPENT:
+                self._record.renew_nonce(at.boot)
+            raise
         # Both before the restart: where it fails, or the power goes, the command is used up all the same.
         self._record.keep(past)
         self._record.renew_nonce(at.boot)

@@ -21,6 +21,8 @@ from diemcau_agent.commands.signature import Verifier
 
 A_DAY = 3
 DAY_S = 86_400.0
+SPENT = frozenset({"expired", "not_permitted", "unknown_verb", "bad_args", "too_often"})
+"""Refused with the right nonce: that is used up too. What was refused today is not done tomorrow."""
 KEEP_IDS = 1000
 """At three a day a year's; an older replay is stopped by its nonce."""
 

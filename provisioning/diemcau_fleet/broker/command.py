@@ -19,7 +19,7 @@ from .office import Office
 from .rules import RulesError, check_pair
 from .settings import CA, Settings
 
-_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what is listened on, turned into a place to ask
 _log = logging.getLogger(__name__)
 
 

@@ -90,7 +90,7 @@ def settings(arguments: argparse.Namespace) -> Settings:
         place=arguments.place or arguments.out,
         host_cert=arguments.host_cert,
         host_key=arguments.host_key,
-        mqtts=tuple(arguments.listen or [Listen("0.0.0.0", MQTTS_PORT)]),
+        mqtts=tuple(arguments.listen or [Listen("0.0.0.0", MQTTS_PORT)]),  # noqa: S104 - a broker is for all
         wss=tuple(arguments.wss),
         user=arguments.user,
         state=arguments.state,
