@@ -72,7 +72,7 @@ class SimRoom:
 
     async def selftest(self) -> Selftest:
         """A quick self-test, while the room's time passes."""
-        test = asyncio.create_task(self.app.room.test("quick", "command"), name="self-test")
+        test = asyncio.create_task(self.app.selftests.test("quick", "command"), name="self-test")
         while not test.done():
             await self.live(STEP_S)
         return await test

@@ -4,10 +4,13 @@ One client object a connection, thrown away with its queue: paho resends its que
 ``on_connect``, so an old retained ``status`` would overwrite the new one. The spool is the only queue.
 """
 
-from .connection import Connection, Message, Will
+from .client import PACKET_LIMIT_BYTES
+from .connection import RECEIVE_MAXIMUM, Connection, Message, Will
 from .errors import ConnectFailed, ConnectionLost, LineDown, NotEnrolled, Refused
 
 __all__ = [
+    "PACKET_LIMIT_BYTES",
+    "RECEIVE_MAXIMUM",
     "ConnectFailed",
     "Connection",
     "ConnectionLost",
