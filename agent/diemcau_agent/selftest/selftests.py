@@ -1,5 +1,5 @@
-"""The room's self-tests: whoever asks for one (button, page, command), lights, screen, health, report and event
-each get to know, on their own."""
+"""The room's self-tests: whoever asks for one (button, page, command), lights, screen, health, report and
+event each get to know, on their own."""
 
 from __future__ import annotations
 
