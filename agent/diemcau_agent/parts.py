@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from . import documents, logs
+from . import logs
 from .audit.identity import Identity
 from .audit.record import Audit
 from .audit.switches import Switches
@@ -22,20 +22,21 @@ from .clock import Clock, boot_id
 from .commands.context import Context
 from .commands.dispatch import Dispatcher
 from .commands.inbox import Inbox
-from .commands.remote import RemoteSettings, merge, value_of
+from .commands.remote import LIVE, RemoteSettings, taken
 from .commands.signature import Signed, verifier
 from .conference import Conferences
 from .config import ConfigError, Settings
 from .control import Control, Refused
 from .database import DatabaseError
+from .documents import Retained, expected_devices
 from .healing import Healer
-from .indicator import Indicator
+from .indicator import Indicator, seen
 from .keys import Keyring
 from .line.line import Line
 from .line.stamping import Stamping
 from .liveness import Progress, Watchdog
 from .machine import Machine
-from .model import Scope, Selftest, Trigger, encode
+from .model import Scope, Selftest, Trigger
 from .monitor import Monitor
 from .mqtt import Connection
 from .news import News
@@ -61,8 +62,6 @@ log = logging.getLogger(__name__)
 
 EXIT_RESTART = 75
 """EX_TEMPFAIL: an ordered restart; whoever supervises starts the agent again."""
-LIVE_SETTINGS = ("name", "place", "level", "probe.period_s")
-"""What a running agent takes into force; the rest comes with its next start."""
 
 
 class Parts:
@@ -102,19 +101,21 @@ class Parts:
         self._resumed = False
 
         self.stamp = Stamp(settings.point, boot_id(), session, clock, self._synced)
-        self.book = HealthBook(documents.expected_devices(settings), clock)
+        self.book = HealthBook(expected_devices(settings), clock)
         self.window = Window()
         self.audit = Audit(Path(settings.state_dir), self.stamp, clock)
         self.outbox = Outbox(spool, self.stamp, clock, self.window, self._conference_on, self.audit)
         self.workers = Workers(
             device_workers(settings, clock, lambda event, data: self.news.told(event, data))
         )
-        self.reboots = reboot_client(settings, clock, self._nonces_changed)
+        self.reboots = reboot_client(
+            settings, clock, lambda: self.tasks.spawn(self.broker.say_status(), "status")
+        )
         self.broker = Broker(
             settings,
             self.stamp,
             clock,
-            greeting=self._greeting,
+            greeting=lambda: self.retained.greeting(self.selftests.last),
             serve=self._serve,
             received=lambda connection, message: self.inbox.put(connection, message),
             changed=lambda: self.news.connection_changed(),
@@ -126,60 +127,35 @@ class Parts:
             None if reflector is None else Stamping(reflector, settings.line.dscp, clock, self._synced)
         )
         self.line = Line(
-            settings.line,
-            clock,
-            self.broker,
-            interface=self.machine.interface,
-            survey=self.machine.survey,
-            measure=self.stamping,
-            uplinks=self.machine.uplinks,
+            settings.line, clock, self.broker, interface=self.machine.interface, survey=self.machine.survey,
+            measure=self.stamping, uplinks=self.machine.uplinks,
             busy=lambda: self.selftests.running is not None or self._conference_on(),
-            conference=self._conference_on,
-            sampled=self.window.add,
-            tell=self.outbox.tell,
-        )
+            conference=self._conference_on, sampled=self.window.add, tell=self.outbox.tell,
+        )  # fmt: skip
         self.outages = Outages(clock, self.outbox.tell)
         self.usb = Usb()
         self.healer = Healer(
-            clock,
-            self.book,
-            self.workers,
-            self.usb.rebind,
+            clock, self.book, self.workers, self.usb.rebind,
             lambda device: self.monitor.looks[device].identity if device in self.monitor.looks else {},
-            self.outbox.tell,
-            self._frozen,
-        )
+            self.outbox.tell, self._frozen,
+        )  # fmt: skip
         self.monitor = Monitor(
-            settings,
-            clock,
-            self.book,
-            self.workers.ask,
-            host=self.machine.probe,
-            line=self._line,
-            limits=self._limits,
-            baseline=lambda: self.room.baseline_now,
-            progress=lambda: self.progress.advance("monitor"),
-            judged=self.window.add,
-            identified=lambda: self.births.changed(),
-            heal=self.healer.tend,
-        )
-        expected = dict.fromkeys(self.book.devices, True)
+            settings, clock, self.book, self.workers.ask, host=self.machine.probe, line=self._line,
+            limits=self._limits, baseline=lambda: self.room.baseline_now,
+            progress=lambda: self.progress.advance("monitor"), judged=self.window.add,
+            identified=lambda: self.births.changed(), heal=self.healer.tend,
+        )  # fmt: skip
         self.runner = Runner(
-            self.workers.ask,
-            self.machine.probe,
-            self.line.test,
-            clock,
-            lambda: self.room.baseline_now,
-            expected,
-            self._limits,
-        )
+            self.workers.ask, self.machine.probe, self.line.test, clock, lambda: self.room.baseline_now,
+            dict.fromkeys(self.book.devices, True), self._limits,
+        )  # fmt: skip
         self.indicator = Indicator(
             self.workers.ask,
             clock,
             settings.language,
             lights=settings.expected.panel,
             screen=settings.expected.display,
-            screen_seen=self._screen_seen,
+            screen_seen=lambda: seen(self.book.parts["display"].readings),
         )
         self.selftests = Selftests(
             self.stamp, clock, spool, self.book, self.broker, self.outbox, self.monitor, self.runner,
@@ -190,16 +166,20 @@ class Parts:
             self.selftests, self.indicator, self.workers.ask, self.line.now,
             conference=lambda: self.conferences.summary(self.clock.wall()),
         )  # fmt: skip
-        self.births = Heartbeat("birth", self.broker, clock, self._birth)
-        self.heartbeat = Heartbeat("health", self.broker, clock, self._health, settings.probe.health_s)
-        self.control = Control(Path(settings.runtime_dir) / "control.sock", self.room)
-        signed = Signed(
-            self.keyring,
-            settings.point,
-            now=self._true_now_s,
-            accepted=lambda: self.room.baseline_now is not None,
+        self.retained = Retained(
+            lambda: self.settings, self.stamp, self.book, self.monitor.looks, self.broker.online
         )
-        believed = verifier(settings, lambda: signed)
+        self.births = Heartbeat("birth", self.broker, clock, self.retained.birth)
+        self.heartbeat = Heartbeat(
+            "health", self.broker, clock, self.retained.health, settings.probe.health_s
+        )
+        self.control = Control(Path(settings.runtime_dir) / "control.sock", self.room)
+        believed = verifier(
+            settings,
+            lambda: Signed(
+                self.keyring, settings.point, self._true_now_s, lambda: self.room.baseline_now is not None
+            ),
+        )
         self.dispatcher = Dispatcher(self._context(ring), believed)
         self.notices = Notices(
             self.keyring,
@@ -235,14 +215,6 @@ class Parts:
 
     # --- What flows between them
 
-    def _greeting(self) -> list[tuple[str, bytes]]:
-        """After each connect: birth, status, health, selftest, in this order and built afresh."""
-        documents = [("birth", self._birth()), ("status", self.broker.online()), ("health", self._health())]
-        if self.selftests.last is not None:
-            last = msgspec.structs.replace(self.selftests.last, connection=self.stamp.connection)
-            documents.append(("selftest", encode(last)))
-        return documents
-
     async def _receive(self, topic: str, payload: bytes, retained: bool) -> None:
         if not await self.notices.receive(topic, payload):
             await self.dispatcher.receive(topic, payload, retained)
@@ -258,12 +230,6 @@ class Parts:
 
     # --- What the parts ask for
 
-    def _birth(self) -> bytes:
-        return encode(documents.birth(self.settings, self.stamp, self.monitor.looks))
-
-    def _health(self) -> bytes:
-        return encode(documents.health(self.stamp, self.book))
-
     def _synced(self) -> bool:
         """Now, not as of the last look at the host: the kernel takes its word back once its clock is set. In
         simulation the host's is the room's, the kernel's is not."""
@@ -274,17 +240,6 @@ class Parts:
         readings = await self.line.read()
         self.outages.found(self.line.cause)
         return readings
-
-    def _screen_seen(self) -> bool:
-        """Whether people see what we put on it, as far as it told: not known is not seen."""
-        screen = self.book.parts["display"].readings
-        return screen.get("power") == "on" and screen.get("active_input") is True
-
-    def _nonces_changed(self) -> None:
-        self.tasks.spawn(self._say_status(), "status")
-
-    async def _say_status(self) -> None:
-        await self.broker.say_status()
 
     # By the clock as it stands: a wrong one freezes what can be forced, or not what somebody has signed for.
     def _conference_on(self) -> bool:
@@ -339,7 +294,6 @@ class Parts:
         self.tasks.spawn(self.indicator.identify(seconds), "identify")
 
     def _adopt(self, settings: Settings) -> frozenset[str]:
-        live = {name: value_of(settings, name) for name in LIVE_SETTINGS}
-        self.settings = self.room.settings = self.monitor.settings = merge(self.settings, live)
+        self.settings = self.room.settings = self.monitor.settings = taken(self.settings, settings)
         self.births.changed()
-        return frozenset(LIVE_SETTINGS)
+        return LIVE

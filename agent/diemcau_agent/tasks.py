@@ -15,13 +15,13 @@ class Tasks:
 
     def __init__(self) -> None:
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._passing: set[asyncio.Task[None]] = set()
+        self._passing: set[asyncio.Task[Any]] = set()
 
     def stop(self, code: int) -> None:
         if not self.ended.done():
             self.ended.set_result(code)
 
-    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    def spawn(self, work: Coroutine[Any, Any, object], name: str) -> asyncio.Task[Any]:
         """A task that comes and goes, and ends with the agent at the latest."""
         task = asyncio.create_task(work, name=name)
         self._passing.add(task)
@@ -33,7 +33,7 @@ class Tasks:
             task.cancel()
         await asyncio.gather(*self._passing, return_exceptions=True)
 
-    def _passed(self, task: asyncio.Task[None]) -> None:
+    def _passed(self, task: asyncio.Task[Any]) -> None:
         """What nobody expected ends the process, as in any other task; it is started again."""
         self._passing.discard(task)
         error = None if task.cancelled() else task.exception()

@@ -49,7 +49,7 @@ class _Answer(msgspec.Struct, frozen=True):
     error: _Error | None = None
 
 
-def reboot_client(settings: Settings, clock: Clock, changed: Callable[[], None]) -> RebootClient | None:
+def reboot_client(settings: Settings, clock: Clock, changed: Callable[[], object]) -> RebootClient | None:
     """None where nothing may be asked of it, and in a simulated room that nobody can start again."""
     place = os.environ.get("DIEMCAU_REBOOT") if settings.simulated else str(SOCKET)
     if place is None or settings.commands == "off":
@@ -61,7 +61,7 @@ class RebootClient:
     """``changed()`` is called when :attr:`nonce` is another one. :meth:`run` asks for it: at the start, after
     each restart that was ordered, when the keys change, and again and again where nobody answers."""
 
-    def __init__(self, socket: Path, clock: Clock, changed: Callable[[], None]) -> None:
+    def __init__(self, socket: Path, clock: Clock, changed: Callable[[], object]) -> None:
         self._socket = socket
         self._clock = clock
         self._changed = changed

@@ -46,7 +46,7 @@ class Selftests:
         monitor: Monitor,
         runner: Runner,
         indicator: Indicator,
-        spawn: Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]],
+        spawn: Callable[[Coroutine[Any, Any, None], str], asyncio.Task[Any]],
         changed: Callable[[], None],
     ) -> None:
         """``spawn(coroutine, name)``: a task ending with us. ``changed()``: who watches wants to see it."""
@@ -61,7 +61,7 @@ class Selftests:
         self._indicator = indicator
         self._spawn = spawn
         self._changed = changed
-        self._fading: asyncio.Task[None] | None = None
+        self._fading: asyncio.Task[Any] | None = None
         self.running: dict[str, Any] | None = None
         self.last: Selftest | None = None
 
