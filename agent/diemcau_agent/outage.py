@@ -18,6 +18,7 @@ from .clock import Clock, rfc3339
 from .commands.context import Tell
 from .commands.journal import Entry, Journal
 from .database import DatabaseError
+from .mqtt.errors import silent
 from .signs import AliveMark, Sign
 from .spool import Spool
 from .stamp import Stamp
@@ -26,17 +27,7 @@ log = logging.getLogger(__name__)
 
 CENTRES = frozenset({"broker", "centre", "reflector_silent"})
 """Causes that lie at the centre; every other broken link is the line's."""
-SILENT = (
-    "keep alive", "timed out", "no answer", "unreachable", "no route", "not known", "name resolution",
-)  # fmt: skip
-"""What a connection's end says where nothing came from the other side. A close or a refusal did come."""
-
 Cause = Literal["power", "command", "agent", "line", "broker"]
-
-
-def silent(reason: str) -> bool:
-    """Whether a connection ended, or failed, because nothing came from the other side: the line's way."""
-    return any(word in reason.lower() for word in SILENT)
 
 
 class Outages:

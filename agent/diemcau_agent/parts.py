@@ -48,7 +48,7 @@ from .processes import device_workers
 from .reboot.client import reboot_client
 from .room import Room
 from .selftest.runner import Runner
-from .selftest.selftests import Selftests
+from .selftests import Selftests
 from .signs import AliveMark
 from .spool import Spool
 from .stamp import Stamp

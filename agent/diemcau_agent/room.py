@@ -27,7 +27,7 @@ from .line.history import MINUTES, History
 from .model import Scope, Trigger
 from .monitor import DEVICES_OF, Monitor
 from .outbox import Outbox
-from .selftest.selftests import Selftests
+from .selftests import Selftests
 from .spool import Spool
 from .stamp import Stamp
 from .thresholds import REFERENCE_DBFS, Baseline

@@ -17,7 +17,7 @@ from diemcau_agent.clock import SystemClock
 from diemcau_agent.config import Broker as BrokerSettings
 from diemcau_agent.mqtt import Connection, Message, client
 from diemcau_agent.mqtt import connection as connections
-from diemcau_agent.outage import silent
+from diemcau_agent.mqtt.errors import silent
 from diemcau_sim.mosquitto import PrivateMosquitto
 from fakeclock import FakeClock
 from lone_session import point

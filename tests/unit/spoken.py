@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import cast, get_args
 
-from diemcau_agent import indicator, marks, model
+from diemcau_agent import indicator, marks, model, selftests
 from diemcau_agent.codes import CODES
-from diemcau_agent.selftest import selftests
 from diemcau_agent.selftest.plan import CHECKS
 
 ROOT = Path(__file__).parents[2]

@@ -20,7 +20,7 @@ from diemcau_agent.model import Selftest, Step
 from diemcau_agent.monitor import Monitor
 from diemcau_agent.outbox import Outbox
 from diemcau_agent.room import Room
-from diemcau_agent.selftest.selftests import RESULT_SHOWN_S, Selftests
+from diemcau_agent.selftests import RESULT_SHOWN_S, Selftests
 from diemcau_agent.stamp import Stamp
 from diemcau_agent.telemetry import Window
 from diemcau_agent.worker import Ask, Hung

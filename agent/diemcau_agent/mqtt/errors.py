@@ -11,6 +11,11 @@
 
 from __future__ import annotations
 
+SILENT = (
+    "keep alive", "timed out", "no answer", "unreachable", "no route", "not known", "name resolution",
+)  # fmt: skip
+"""What a connection's end says where nothing came from the other side. A close or a refusal did come."""
+
 
 class ConnectionLost(Exception):
     pass
@@ -30,3 +35,8 @@ class LineDown(ConnectFailed):
 
 class Refused(ConnectFailed):
     pass
+
+
+def silent(reason: str) -> bool:
+    """Whether a connection ended, or failed, because nothing came from the other side: the line's way."""
+    return any(word in reason.lower() for word in SILENT)

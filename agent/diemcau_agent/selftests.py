@@ -10,21 +10,20 @@ from typing import Any
 
 import msgspec
 
-from diemcau_agent.book import HealthBook
-from diemcau_agent.broker import Broker
-from diemcau_agent.clock import Clock
-from diemcau_agent.control import Refused
-from diemcau_agent.database import DatabaseError
-from diemcau_agent.health import Observation
-from diemcau_agent.indicator import Indicator
-from diemcau_agent.model import Scope, Selftest, Trigger, encode
-from diemcau_agent.monitor import DEVICES_OF, Monitor
-from diemcau_agent.outbox import Outbox
-from diemcau_agent.spool import Spool
-from diemcau_agent.stamp import Stamp
-
-from .report import Progress, Report
-from .runner import AlreadyRunningError, Runner
+from .book import HealthBook
+from .broker import Broker
+from .clock import Clock
+from .control import Refused
+from .database import DatabaseError
+from .health import Observation
+from .indicator import Indicator
+from .model import Scope, Selftest, Trigger, encode
+from .monitor import DEVICES_OF, Monitor
+from .outbox import Outbox
+from .selftest.report import Progress, Report
+from .selftest.runner import AlreadyRunningError, Runner
+from .spool import Spool
+from .stamp import Stamp
 
 log = logging.getLogger(__name__)
 
