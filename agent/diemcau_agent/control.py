@@ -1,8 +1,9 @@
 """The control socket's server: how a person or a page on this machine talks to the running agent.
 
-A Unix socket of mode 0600; the peer's uid must be the agent's own or root's. Its first line is what is in the file
-``control.key`` beside the socket, which the agent's own device processes cannot read (:mod:`.control_key`); then
-one JSON object a line. What can be asked and what comes back: :mod:`.control_requests`. Whatever goes wrong is
+A Unix socket of mode 0600; the peer's uid must be the agent's own or root's. Its first line is what is in the
+file ``control.key`` beside the socket, which the agent's own device processes cannot read
+(:mod:`.control_key`); then one JSON object a line. What can be asked and what comes back:
+:mod:`.control_requests`. Whatever goes wrong is
 ``{"error": {"code", "detail"}}``, with ``got`` and ``expected`` where the request was at fault:
 
 * ``bad_request``    not JSON, no such request, an unknown key, a value out of bounds
@@ -269,7 +270,7 @@ def permitted(peer_uid: int, own_uid: int) -> bool:
 
 
 def _bind(path: Path) -> tuple[socket.socket, bytes]:
-    """Bound but not yet listening with mode 0600, and the new key: nobody can connect before both are there."""
+    """Bound but not yet listening with mode 0600, and the new key: nobody connects before both are there."""
     if path.exists():
         if _answers(path):
             raise SocketTaken(f"{path}: another agent is running here")

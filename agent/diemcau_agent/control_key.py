@@ -1,10 +1,10 @@
 """What tells the agent's device processes from whoever may ask on the control socket: a file.
 
 They run as the agent's own user, and the kernel lets who is shut in with Landlock connect to any Unix socket
-that has a path. But it lets them read no file that is not named to them. So a peer first sends the line that is
-in ``control.key``, which lies beside the socket and is new at each start. Which process asks is not looked at:
-its number may be another's by then, its parents and its session are its own to leave, and its control group
-says nothing where the agent is no unit. Whoever is given another process's open file may ask; that takes one.
+that has a path. But it lets them read no file that is not named to them. So a peer first sends the line that
+is in ``control.key``, which lies beside the socket and is new at each start. Which process asks is not looked
+at: its number may be another's by then, its parents and its session are its own to leave, and its control
+group says nothing where the agent is no unit.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 A camera's library with a hole in it must not read the kit's key or open the microphone. So each process
 names, before it imports any library, what its own kind needs (docs/confinement.md has the table); the
 kernel refuses it all else from then on: files by Landlock, the network and the calls that no device needs by
-seccomp. Where the kernel has one of them only, or none, the process goes on with what there is, and health says
-so. A kernel that has it and refuses is a fault: the process ends.
+seccomp. Where the kernel has one of them only, or none, the process goes on with what there is, and health
+says so. A kernel that has it and refuses is a fault: the process ends.
 
 Rules hold for inodes, not names: a camera that was pulled out and comes back is another file. A process
 whose rules name something that was not there when it shut itself in has outgrown its confinement; it leaves,
@@ -42,7 +42,7 @@ DEVICES: dict[str, tuple[str, ...]] = {
 }
 """Below /dev, of which kind which; presence and host open none."""
 HEARS_OF_DEVICES = ("camera",)
-"""libcamera's list of cameras is udev's, which it cannot have without the kernel's word of what comes and goes."""
+"""libcamera asks udev for its cameras, and does without that where it cannot hear of those that come and go."""
 HARMLESS = ("null", "zero", "full", "random", "urandom")
 
 

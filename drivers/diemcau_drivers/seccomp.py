@@ -53,7 +53,9 @@ X86_64, AARCH64, ARM = Machine(0xC000003E, 0), Machine(0xC00000B7, 1), Machine(0
 MACHINES = {
     ("x86_64", 8): X86_64,
     ("aarch64", 8): AARCH64,
-    **{(name, 4): ARM for name in ("armv6l", "armv7l", "armv8l", "aarch64")},  # the last: Raspberry Pi OS, 32-bit
+    **{
+        (name, 4): ARM for name in ("armv6l", "armv7l", "armv8l", "aarch64")
+    },  # the last: Raspberry Pi OS, 32-bit
 }
 """By uname(2) and the bytes of a pointer. On ARM the kernel has seccomp only where it has no older ABI (OABI)."""
 
