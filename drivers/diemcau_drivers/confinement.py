@@ -42,7 +42,7 @@ DEVICES: dict[str, tuple[str, ...]] = {
 }
 """Below /dev, of which kind which; presence and host open none."""
 HEARS_OF_DEVICES = ("camera",)
-"""libcamera asks udev for its cameras, and does without that where it cannot hear of those that come and go."""
+"""libcamera asks udev for its cameras; udev's library begins by hearing of those that come and go."""
 HARMLESS = ("null", "zero", "full", "random", "urandom")
 
 

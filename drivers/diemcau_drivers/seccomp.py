@@ -1,8 +1,8 @@
 """seccomp: a process gives up, for itself and all that it starts, the calls that no device of a room needs.
 
 Standard library only. What Landlock does not know of: any socket but Unix ones (so UDP, raw packets, netlink,
-vsock, the kernel's ciphers, and TCP on kernels whose Landlock has no word for it), a look into another process,
-and the calls through which kernels are broken into. The program is classic BPF (linux/filter.h), which the
+vsock, the kernel's ciphers, and TCP where Landlock has no word for it yet), a look into another process, and
+the calls through which kernels are broken into. The program is classic BPF (linux/filter.h), which the
 kernel runs over each call's number and arguments. It cannot follow a pointer, so it knows no socket's path.
 
 What is not named here is let through: which calls a camera's or a sound server's library makes is its makers'
@@ -26,7 +26,7 @@ AF_UNIX, AF_NETLINK = 1, 16
 NETLINK_KOBJECT_UEVENT = 15
 """Which devices came and went, told by the kernel; nobody but root may send there."""
 _NEW_NAMESPACES = 0x7E020000
-"""Every CLONE_NEW* that clone(2) takes: its lowest byte, where CLONE_NEWTIME would be, is a signal's number."""
+"""Every CLONE_NEW* that clone(2) takes: where CLONE_NEWTIME would be, in the lowest byte, it has a signal."""
 _X32 = 0x40000000
 """Set in a call's number by x86-64's other ABI, whose calls would pass by these numbers."""
 
@@ -42,33 +42,39 @@ Instruction = tuple[int, int, int, int]
 """Code, how many to skip where it is so, how many where not, value."""
 
 
+Numbers = int | tuple[int, int, int]
+"""A call's, on x86-64, aarch64 and 32-bit ARM (EABI); one, where it is the same on all (since Linux 5.1)."""
+
+
 class Machine(NamedTuple):
     """An instruction set as a filter sees it: AUDIT_ARCH_*, and its column of the numbers."""
 
     architecture: int
     column: int
 
+    def number(self, of: Numbers) -> int:
+        return of if isinstance(of, int) else of[self.column]
+
 
 X86_64, AARCH64, ARM = Machine(0xC000003E, 0), Machine(0xC00000B7, 1), Machine(0x40000028, 2)
 MACHINES = {
     ("x86_64", 8): X86_64,
     ("aarch64", 8): AARCH64,
-    **{
-        (name, 4): ARM for name in ("armv6l", "armv7l", "armv8l", "aarch64")
-    },  # the last: Raspberry Pi OS, 32-bit
+    # The last: Raspberry Pi OS of 32 bits runs on a kernel of 64.
+    **{(name, 4): ARM for name in ("armv6l", "armv7l", "armv8l", "aarch64")},
 }
-"""By uname(2) and the bytes of a pointer. On ARM the kernel has seccomp only where it has no older ABI (OABI)."""
+"""By uname(2) and the bytes of a pointer. Linux on ARM has either seccomp or the older ABI (OABI)."""
 
 SOCKET, SOCKETPAIR = (41, 198, 281), (53, 199, 288)
-CLONE, CLONE3 = (56, 220, 120), (435,) * 3
-REFUSED: dict[str, tuple[int, int, int]] = {
+CLONE, CLONE3 = (56, 220, 120), 435
+REFUSED: dict[str, Numbers] = {
     # another process: its memory, its open files
     "ptrace": (101, 117, 26),
     "process_vm_readv": (310, 270, 376),
     "process_vm_writev": (311, 271, 377),
-    "pidfd_getfd": (438,) * 3,
+    "pidfd_getfd": 438,
     # io_uring opens sockets without a call that a filter sees
-    **{f"io_uring_{name}": (425 + at,) * 3 for at, name in enumerate(("setup", "enter", "register"))},
+    **{f"io_uring_{name}": 425 + at for at, name in enumerate(("setup", "enter", "register"))},
     # much of the kernel for little use in a room
     "bpf": (321, 280, 386),
     "perf_event_open": (298, 241, 364),
@@ -82,18 +88,18 @@ REFUSED: dict[str, tuple[int, int, int]] = {
     "pivot_root": (155, 41, 218),
     "chroot": (161, 51, 61),
     "open_by_handle_at": (304, 265, 371),
-    "open_tree": (428,) * 3,
-    "move_mount": (429,) * 3,
-    "fsopen": (430,) * 3,
-    "fsconfig": (431,) * 3,
-    "fsmount": (432,) * 3,
-    "fspick": (433,) * 3,
-    "mount_setattr": (442,) * 3,
-    "open_tree_attr": (467,) * 3,
+    "open_tree": 428,
+    "move_mount": 429,
+    "fsopen": 430,
+    "fsconfig": 431,
+    "fsmount": 432,
+    "fspick": 433,
+    "mount_setattr": 442,
+    "open_tree_attr": 467,
     "unshare": (272, 97, 337),
     "setns": (308, 268, 375),
 }
-"""name -> its number on x86-64, aarch64, 32-bit ARM (EABI); each gets EPERM."""
+"""Each gets EPERM."""
 
 
 class _Program(ctypes.Structure):
@@ -108,8 +114,8 @@ def machine() -> Machine | None:
 
 
 def seal(uevents: bool) -> bool:
-    """From here on this thread and what it starts does without; for good. ``uevents``: it may still hear which
-    devices come and go. False where the kernel has no seccomp, or the machine is none of those known here.
+    """From here on this thread and what it starts does without; for good. ``uevents``: it may still hear
+    which devices come and go. False where the kernel has no seccomp, or the machine is none of those known here.
 
     To be called before there is another thread, which would stay free. Raises OSError where the kernel has
     it and refuses.
@@ -137,9 +143,7 @@ def _built_in() -> bool:
 
 
 def program(machine: Machine, uevents: bool) -> Iterator[Instruction]:
-    def number(of: tuple[int, int, int]) -> int:
-        return of[machine.column]
-
+    number = machine.number
     # Another instruction set has other numbers. Nothing here calls by one; who does is ended.
     yield from (_load(_ARCHITECTURE), (_EQUAL, 1, 0, machine.architecture), _return(KILL))
     yield _load(_NUMBER)

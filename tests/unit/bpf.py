@@ -1,4 +1,4 @@
-"""What the kernel makes of a classic BPF program over one call: as many instructions as seccomp's filter has."""
+"""What the kernel makes of a classic BPF program over one call: of the instructions in seccomp's filter."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from diemcau_drivers.seccomp import Instruction
 def verdict(
     program: Iterable[Instruction], architecture: int, number: int, arguments: Iterable[int] = ()
 ) -> int:
-    """Raises IndexError where the program runs past its end or reads past the call: the kernel takes no such one."""
+    """Raises IndexError where it runs past its end or reads past the call: the kernel takes no such program."""
     words = [*arguments, 0, 0, 0, 0, 0, 0][:6]
     call = struct.pack("<IIQ6Q", number, architecture, 0, *words)
     instructions = [*program]
