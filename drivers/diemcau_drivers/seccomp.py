@@ -41,7 +41,6 @@ _INSTRUCTION = struct.Struct("=HBBI")
 Instruction = tuple[int, int, int, int]
 """Code, how many to skip where it is so, how many where not, value."""
 
-
 Numbers = int | tuple[int, int, int]
 """A call's, on x86-64, aarch64 and 32-bit ARM (EABI); one, where it is the same on all (since Linux 5.1)."""
 
@@ -115,7 +114,7 @@ def machine() -> Machine | None:
 
 def seal(uevents: bool) -> bool:
     """From here on this thread and what it starts does without; for good. ``uevents``: it may still hear
-    which devices come and go. False where the kernel has no seccomp, or the machine is none of those known here.
+    which devices come and go. False where the kernel has no seccomp, or the machine is not known here.
 
     To be called before there is another thread, which would stay free. Raises OSError where the kernel has
     it and refuses.

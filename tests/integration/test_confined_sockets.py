@@ -1,4 +1,4 @@
-"""Whom a device's process still reaches once its library is in somebody else's hands: the daemon, by its pipe.
+"""Whom a device's process reaches once its library is in somebody else's hands: the daemon, by its pipe.
 
 Every try is made by a real process of that kind, from a backend that is loaded as any other.
 """

@@ -11,7 +11,7 @@ from diemcau_drivers.seccomp import Instruction
 def verdict(
     program: Iterable[Instruction], architecture: int, number: int, arguments: Iterable[int] = ()
 ) -> int:
-    """Raises IndexError where it runs past its end or reads past the call: the kernel takes no such program."""
+    """Raises IndexError where it runs past its end or reads past the call: the kernel takes no such."""
     words = [*arguments, 0, 0, 0, 0, 0, 0][:6]
     call = struct.pack("<IIQ6Q", number, architecture, 0, *words)
     instructions = [*program]
