@@ -82,6 +82,18 @@ def test_of_netlink_only_the_news_of_devices_and_only_to_whom_it_is_given(how: s
     assert run(program, "free").count("ok") > 4
 
 
+@pytest.mark.parametrize(("how", "hears"), [("sealed", False), ("uevents", True), ("free", True)])
+def test_udevs_own_library_hears_of_devices_where_it_is_given_that(how: str, hears: bool) -> None:
+    """As libcamera begins: without this it falls back to another list of its cameras."""
+    program = """
+udev = ctypes.CDLL("libudev.so.1")
+udev.udev_new.restype = udev.udev_monitor_new_from_netlink.restype = ctypes.c_void_p
+monitor = udev.udev_monitor_new_from_netlink(ctypes.c_void_p(udev.udev_new()), b"udev")
+print(json.dumps(bool(monitor) and udev.udev_monitor_enable_receiving(ctypes.c_void_p(monitor)) >= 0))
+"""
+    assert run(program, how) is hears
+
+
 def test_it_is_the_cameras_library_that_hears_of_devices() -> None:
     assert HEARS_OF_DEVICES == ("camera",)
 
