@@ -1,5 +1,5 @@
-"""``diemcau-agent enrol`` and ``set-clock``: one enrolment or renewal, and the clock that it needs, each told in
-one line or as JSON."""
+"""``diemcau-agent enrol`` and ``set-clock``: one enrolment or renewal, and the clock that it needs, each
+told in one line or as JSON."""
 
 from __future__ import annotations
 
@@ -73,9 +73,7 @@ def enrol(
     return code
 
 
-def set_clock(
-    settings: Settings, *, as_json: bool, language: str, clock: SettableClock | None = None
-) -> int:
+def set_clock(settings: Settings, *, as_json: bool, language: str, clock: SettableClock | None = None) -> int:
     """The program's exit code: OK where the clock is not before this kit's certificate, or is kept."""
     wanted = settings.enrolment
     if wanted is None:

@@ -165,8 +165,8 @@ class Enrolling:
         self.store.put_in_force(authorities)
 
     def _begin(self, request: Pair) -> None:
-        """Until its ``notBefore`` has come: where nothing keeps the clock, call who may set it; where one that
-        is kept is a little late, wait."""
+        """Until its ``notBefore`` has come: where nothing keeps the clock, call who may set it; where one
+        that is kept is a little late, wait."""
         if not self.clock.synced() and self._ahead_s(request) > SKEW_S:
             self._have_clock_set(request)
         ahead_s = self._ahead_s(request)
