@@ -1,8 +1,8 @@
 """A first boot in 1970 with the units as they are, under a real systemd: the enrolment, which speaks to the
 fleet's own EST server and may not set a clock, and the unit that sets it and speaks to nobody.
 
-Their clock is libfaketime's. The kernel's own is nobody's to set from here: what would set it is stopped on its
-way, and in a user namespace the kernel refuses it as well.
+Their clock is libfaketime's. The kernel's own is nobody's to set from here: what would set it is stopped on
+its way, and in a user namespace the kernel refuses it as well.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ class KernelClock:
 
 def set_forward(point: str, ca_file: str | None, store: Store, clock: SettableClock) -> float | None:
     """Set ``clock`` to where the newest certificate in ``store`` begins that is ``point``'s and that
-    ``ca_file`` vouches for. That time; None where the clock was left alone as it is synced, or not before any.
+    ``ca_file`` vouches for. That time; None where the clock was left alone as it is synced or not before any.
 
     Raises EnrolError where it lies before one and was left alone all the same.
     """
