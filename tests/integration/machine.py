@@ -55,7 +55,8 @@ mount -t tmpfs tmpfs "$WORK/memory" && mkdir "$WORK/memory/upper" "$WORK/memory/
 root="$WORK/memory/root"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$WORK/memory/upper,workdir=$WORK/memory/work" "$root"
 # What this machine itself may have of ours is not the kit's.
-rm -rf "$root/opt/diemcau" "$root/etc/diemcau" "$root"/var/lib/diemcau* "$root"/var/lib/private/diemcau*
+rm -rf "$root/opt/diemcau" "$root/etc/diemcau" "$root"/var/lib/diemcau* "$root"/var/lib/private/diemcau* \
+    "$root"/etc/systemd/system/diemcau* "$root/etc/systemd/system/mosquitto.service.d"
 kit="$root/opt/diemcau"
 mkdir -p "$kit/site" "$kit/python"
 cp -r "$WORK/kit/." "$root/"
