@@ -142,6 +142,7 @@ def test_one_that_is_further_ahead_is_told_and_costs_no_token(tmp_path: Path, se
     with pytest.raises(EnrolError, match="begins at") as caught:
         kit.enrol()
     assert caught.value.code == "clock"
+    assert kit.clock.waited_s == 0, "nobody is called for a clock that is kept"
     assert not kit.store.identity_file.exists()
     kit.clock.wall_s = time.time()
     assert kit.enrol().result == "enrolled"
