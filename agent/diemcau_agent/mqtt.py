@@ -46,7 +46,11 @@ PACKET_LIMIT_BYTES = 256 * 1024
 """What is larger the broker keeps to itself (MQTT 5, 3.1.2.11.4): a command has 16 KiB."""
 _WITH_WILL = 0x04
 """MQTT 5, 3.14.2.1: disconnect with Will Message."""
+_UNSPECIFIED = 0x80
 _TICK_S = 5.0
+CLOSED = "closed without a word"
+NOT_LET_IN = "closed before CONNACK: over TLS, it may not take our certificate (none, revoked, run out)"
+"""TLS 1.3 asks for it after the handshake, as we see it, and mosquitto closes without an alert."""
 
 
 class ConnectionLost(Exception):
@@ -333,7 +337,7 @@ class Connection:
     def _disconnected(
         self, client: Client, userdata: Any, flags: DisconnectFlags, reason: ReasonCode, properties: Any
     ) -> None:
-        self._end(self._closed_for or str(reason))
+        self._end(self._closed_for or ending(flags, reason))
 
     def _received(self, client: Client, userdata: Any, message: MQTTMessage) -> None:
         try:
@@ -360,7 +364,7 @@ class Connection:
 
     def _end(self, reason: str) -> None:
         if not self._connack.done():
-            _fail(self._connack, LineDown(reason))
+            _fail(self._connack, LineDown(NOT_LET_IN if reason == CLOSED else reason))
         if not self.lost.done():
             self.lost.set_result(reason)
         for mid in list(self._unacked):
@@ -375,6 +379,12 @@ class Connection:
             self._closing(self._client, None, sock)
             sock.close()
         self._end(self._closed_for or "closed")
+
+
+def ending(flags: DisconnectFlags, reason: ReasonCode) -> str:
+    """Why it ended: where the broker did not say, paho calls it an unspecified error."""
+    untold = not flags.is_disconnect_packet_from_server and reason.value == _UNSPECIFIED
+    return CLOSED if untold else str(reason)
 
 
 def _held(client: Client) -> tuple[int, int]:

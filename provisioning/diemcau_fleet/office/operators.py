@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diemcau_fleet.arguments import fleet_id, number
+from diemcau_fleet.papers import SIGNING_KEY
 
 from .desk import WrongUsage, add_directory, carry_out, moment
 
@@ -31,14 +32,19 @@ def add(commands: Commands) -> None:
         metavar="POINT",
         help="the only kits that obey it; an installer needs one",
     )
-    key = new.add_mutually_exclusive_group(required=True)
-    key.add_argument("--key-file", type=Path, metavar="NEW", help="where its new key is to be kept (PKCS#8)")
-    key.add_argument("--public", metavar="KEY", help="the public half of a key that it has (base64url)")
+    key = new.add_mutually_exclusive_group()
+    key.add_argument(
+        "--key-file", type=Path, metavar="NEW",
+        help=f"where its new key is to be kept (PKCS#8); default: {SIGNING_KEY} in --out",
+    )  # fmt: skip
+    key.add_argument(
+        "--public", metavar="KEY|FILE", help="the public half of a key that it has: base64url, or PEM in FILE"
+    )
     new.add_argument(
         "--out",
         type=Path,
         metavar="DIR",
-        help="for ca.pem, cert.pem, key.pem: what it is at the broker",
+        help="for ca.pem, cert.pem, key.pem: what it is at the broker; made where it is not there",
     )
     revoke = actions.add_parser("revoke", help="for ever; its certificates too")
     shown = actions.add_parser("list", help="every operator, its role and its key")
@@ -84,16 +90,21 @@ def _add(arguments: argparse.Namespace) -> None:
 
     if arguments.role == "installer" and not arguments.point:
         raise WrongUsage("--point: missing, expected the kits that this installer may set up")
+    given = key_file = None
     if arguments.public is not None:
         try:
-            jws.public_key(arguments.public)
-        except (jws.JwsError, UnicodeEncodeError) as error:
+            given = signing_key.public_of(arguments.public)
+        except (jws.JwsError, signing_key.SigningKeyError, UnicodeEncodeError) as error:
             raise WrongUsage(f"--public: {error}") from None
+    elif (key_file := arguments.key_file) is None:
+        if arguments.out is None:
+            raise WrongUsage("--out, --key-file or --public: missing, expected where its key is to be kept")
+        key_file = arguments.out / SIGNING_KEY
     with Registry.open(arguments.dir) as registry:
         handout = None
         if arguments.out is not None:
             handout = Handout(arguments.out, Authority.load(arguments.dir))
-        public = arguments.public or signing_key.make(arguments.key_file)
+        public = signing_key.make(key_file) if given is None else given
         try:
             certificate = registry.add_operator(
                 arguments.id,
@@ -103,13 +114,13 @@ def _add(arguments: argparse.Namespace) -> None:
                 None if handout is None else partial(handout.client, arguments.id, registry.now_s),
             )
         except BaseException:
-            if arguments.key_file is not None:
-                arguments.key_file.unlink()  # nobody's
+            if key_file is not None:
+                key_file.unlink()  # nobody's
             raise
     if handout is not None and certificate is not None:
         handout.fill(certificate)
         print(f"{arguments.id}: at the broker until {moment(certificate.not_after_s)}; in {arguments.out}")
-    print(f"{arguments.id}: {arguments.role}, {public}; `diemcau-fleet keys` tells the kits")
+    print(f"{arguments.id}: {arguments.role}, {public}; {_next(at_broker=handout is not None)}")
 
 
 def _revoke(arguments: argparse.Namespace) -> None:
@@ -117,8 +128,12 @@ def _revoke(arguments: argparse.Namespace) -> None:
 
     with Registry.open(arguments.dir) as registry:
         count = registry.revoke(arguments.id, "operator")
-    print(f"{arguments.id}: revoked, with {count} certificates; `diemcau-fleet keys` tells the kits", end="")
-    print(", `diemcau-fleet broker` the brokers" if count else "")
+    print(f"{arguments.id}: revoked, with {count} certificates; {_next(at_broker=count > 0)}")
+
+
+def _next(*, at_broker: bool) -> str:
+    """Who does not know of it yet."""
+    return "`diemcau-fleet keys` tells the kits" + (", `diemcau-fleet broker` the brokers" * at_broker)
 
 
 def _list(arguments: argparse.Namespace) -> None:
@@ -147,4 +162,4 @@ def _keys(arguments: argparse.Namespace) -> None:
         print(f"revision {issued.revision}, {news}", file=sys.stderr)
     else:
         files.replace(arguments.out, issued.text, 0o644)
-        print(f"{arguments.out}: revision {issued.revision}, {news}; publish it retained, QoS 1")
+        print(f"{arguments.out}: revision {issued.revision}, {news}; `diemcau-fleet publish` sends it to the kits")
