@@ -56,7 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     room = commands.add_parser("room", help="run a room and the agent in it, in the foreground")
     room.add_argument("--point", required=True, metavar="ID")
     room.add_argument(
-        "--broker", required=True, metavar="URL",
+        "--broker",
+        required=True,
+        metavar="URL",
         help="such as mqtt://127.0.0.1:1883; with mqtts its certificate names 127.0.0.1 too, where the "
         "room's line is",
     )

@@ -1,7 +1,7 @@
-"""docs/first-room.md as it is typed: from nothing to a commanded room and out again, by the command lines alone.
+"""docs/first-room.md as it is typed: from nothing to a commanded room and out again, by command lines.
 
-Real programs on loopback: mosquitto on the written configuration, the EST server, a simulated room with the real
-agent in it, the collector.
+Real programs on loopback: mosquitto on the written configuration, the EST server, a simulated room with the
+real agent in it, the collector.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import os
 import pwd
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO
@@ -30,9 +31,9 @@ pytestmark = pytest.mark.mosquitto
 
 BIN = Path(sys.executable).parent
 POINT = "xp-0417"
-SEEN = [str(Path(folder).absolute()) for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
-"""A worktree's own code, as the programs run in a folder of their own."""
-ENV = {**os.environ, "LC_ALL": "C.UTF-8", "LANGUAGE": "en", **({"PYTHONPATH": ":".join(SEEN)} if SEEN else {})}
+SEEN = [str(Path(folder).absolute()) for folder in os.environ.get("PYTHONPATH", "").split(":") if folder]
+"""A worktree's own code: the programs run in a folder of their own."""
+ENV = {**os.environ, "LC_ALL": "C.UTF-8", **({"PYTHONPATH": ":".join(SEEN)} if SEEN else {})}
 WAIT_S = 20.0
 EVICTION_S = 10.0
 """With a look a second; by default 30 s more."""
@@ -131,10 +132,11 @@ def found_the_office(country: Country) -> None:
 
 def start_the_broker(country: Country) -> None:
     """As Debian's unit with our drop-in does."""
+    hosts = country.place / "hosts"
     user = "mosquitto" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
     words = (
         "broker", *country.fleet, "--out", str(country.place / "etc"), "--user", user,
-        "--host-cert", str(country.place / "hosts/cert.pem"), "--host-key", str(country.place / "hosts/key.pem"),
+        "--host-cert", str(hosts / "cert.pem"), "--host-key", str(hosts / "key.pem"),
         "--state", str(country.place / "state"), "--pid-file", str(country.place / "run/mosquitto.pid"),
         "--listen", f"127.0.0.1:{country.broker_port}",
     )  # fmt: skip
@@ -246,13 +248,8 @@ def test_the_centre_has_all_that_the_room_says_and_finds_its_record_whole(comman
         "FROM document JOIN spool ON spool = id WHERE point = 'xp-0417' AND kind = 'command' "
         "ORDER BY session DESC, mono_ms DESC LIMIT 1"
     )
-    head = subprocess.run(
-        ("sqlite3", "-readonly", "rooms.sqlite3", newest),
-        cwd=commanded.place,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.strip()
+    with closing(sqlite3.connect(commanded.place / "rooms.sqlite3")) as rooms:
+        ((head,),) = rooms.execute(newest)
     audit = ("audit", "verify", "--config", "room/agent.toml", "--language", "en")
     verified = commanded.agent(*audit, "--head", head)
     assert verified.out.splitlines()[-1] == "The entry that was asked for is in it.", (head, verified)

@@ -90,9 +90,11 @@ def check_readable(what: str, path: Path, user: str) -> None:
     entry = _entry(user)
     groups = os.getgrouplist(user, entry.pw_gid)
     test = ("/usr/bin/test", "-r", str(path))
-    looked = subprocess.run(test, user=entry.pw_uid, group=entry.pw_gid, extra_groups=groups, check=False)
+    looked = subprocess.run(  # noqa: S603 - one argument, and no shell
+        test, user=entry.pw_uid, group=entry.pw_gid, extra_groups=groups, check=False
+    )
     if looked.returncode:
-        raise RulesError(f"{what}: {path} cannot be read by {user}; chown {user} it, and see its folders' modes")
+        raise RulesError(f"{what}: {path} cannot be read by {user}; chown it, and see its folders' modes")
 
 
 def _entry(user: str) -> pwd.struct_passwd:

@@ -81,7 +81,6 @@ def keys(arguments: argparse.Namespace) -> int:
 
 
 def _add(arguments: argparse.Namespace) -> None:
-    from diemcau_agent import jws
     from diemcau_fleet import signing_key
     from diemcau_fleet.authority import Authority
     from diemcau_fleet.registry import Registry
@@ -90,21 +89,13 @@ def _add(arguments: argparse.Namespace) -> None:
 
     if arguments.role == "installer" and not arguments.point:
         raise WrongUsage("--point: missing, expected the kits that this installer may set up")
-    given = key_file = None
-    if arguments.public is not None:
-        try:
-            given = signing_key.public_of(arguments.public)
-        except (jws.JwsError, signing_key.SigningKeyError, UnicodeEncodeError) as error:
-            raise WrongUsage(f"--public: {error}") from None
-    elif (key_file := arguments.key_file) is None:
-        if arguments.out is None:
-            raise WrongUsage("--out, --key-file or --public: missing, expected where its key is to be kept")
-        key_file = arguments.out / SIGNING_KEY
+    given = "" if arguments.public is None else _given(arguments.public)
+    key_file = None if given else _kept_at(arguments)
     with Registry.open(arguments.dir) as registry:
         handout = None
         if arguments.out is not None:
             handout = Handout(arguments.out, Authority.load(arguments.dir))
-        public = signing_key.make(key_file) if given is None else given
+        public = given if key_file is None else signing_key.make(key_file)
         try:
             certificate = registry.add_operator(
                 arguments.id,
@@ -121,6 +112,22 @@ def _add(arguments: argparse.Namespace) -> None:
         handout.fill(certificate)
         print(f"{arguments.id}: at the broker until {moment(certificate.not_after_s)}; in {arguments.out}")
     print(f"{arguments.id}: {arguments.role}, {public}; {_next(at_broker=handout is not None)}")
+
+
+def _given(key: str) -> str:
+    from diemcau_agent import jws
+    from diemcau_fleet import signing_key
+
+    try:
+        return signing_key.public_of(key)
+    except (jws.JwsError, signing_key.SigningKeyError, UnicodeEncodeError) as error:
+        raise WrongUsage(f"--public: {error}") from None
+
+
+def _kept_at(arguments: argparse.Namespace) -> Path:
+    if arguments.key_file is None and arguments.out is None:
+        raise WrongUsage("--out, --key-file or --public: missing, expected where its key is to be kept")
+    return arguments.key_file or arguments.out / SIGNING_KEY
 
 
 def _revoke(arguments: argparse.Namespace) -> None:
@@ -162,4 +169,4 @@ def _keys(arguments: argparse.Namespace) -> None:
         print(f"revision {issued.revision}, {news}", file=sys.stderr)
     else:
         files.replace(arguments.out, issued.text, 0o644)
-        print(f"{arguments.out}: revision {issued.revision}, {news}; `diemcau-fleet publish` sends it to the kits")
+        print(f"{arguments.out}: revision {issued.revision}, {news}; `diemcau-fleet publish` tells the kits")

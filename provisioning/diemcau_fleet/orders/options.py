@@ -88,12 +88,8 @@ def _add_broker(parser: argparse.ArgumentParser, *, required: bool) -> None:
 
 
 def _add_key(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--key", type=Path, metavar="FILE", help="which signs: Ed25519, PKCS#8"
-    )
-    parser.add_argument(
-        "--iss", type=fleet_id, metavar="ID", help="id of the key, our client's too"
-    )
+    parser.add_argument("--key", type=Path, metavar="FILE", help="which signs: Ed25519, PKCS#8")
+    parser.add_argument("--iss", type=fleet_id, metavar="ID", help="id of the key, our client's too")
 
 
 def command(arguments: argparse.Namespace) -> int:
