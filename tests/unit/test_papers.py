@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import pwd
+import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -83,13 +85,16 @@ def test_an_operators_key_has_a_place_to_be_kept(
     assert "--out, --key-file or --public: missing" in capsys.readouterr().err
 
 
-def test_a_key_that_the_broker_cannot_read_is_told_before_it_does_not_start(tmp_path: Path) -> None:
+def test_a_key_that_the_broker_cannot_read_is_told_before_it_does_not_start(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     if os.geteuid() != 0:  # only root can look with another's eyes
         check_readable("--host-key", tmp_path / "none", pwd.getpwuid(os.geteuid()).pw_name)
         return
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    key = tmp_path / "key.pem"
+    place = Path(tempfile.mkdtemp())  # pytest's own folder is closed to others further up
+    place.chmod(0o755)
+    request.addfinalizer(lambda: shutil.rmtree(place))
+    key = place / "key.pem"
     key.touch(0o600)
     with pytest.raises(RulesError, match=r"--host-key: .*key\.pem cannot be read by nobody; chown it"):
         check_readable("--host-key", key, "nobody")
