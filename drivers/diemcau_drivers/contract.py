@@ -94,7 +94,7 @@ LOOP_READINGS = (
     "echo_ms",
     "clipped_ratio",
 )
-WORDS = frozenset({"power", "pattern"})
+WORDS = frozenset({"power", "pattern", "muted_by"})
 """The readings that are words; all others are numbers and flags."""
 TEXT_MAX = 256
 DISPLAY_READINGS = ("connected", "power", "active_input", "cec", "width_px", "height_px")

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import logging
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -83,7 +82,7 @@ def run(name: str, seconds: int, *, keep: bool = False) -> Result:
         except subprocess.TimeoutExpired:
             return Result(name, 0, 0, 0, 0, (), f"no end within {seconds + SLACK_S:g} s")
         if keep:
-            _keep(name, found, begin)
+            _keep(name, found)
     crashers = tuple(sorted({file.name for file in CRASHES.glob(f"{name}-*")} - before))
     text = ended.stderr
     failed = "" if ended.returncode == 0 or crashers else f"exit {ended.returncode}: {text[-2000:]}"
@@ -102,21 +101,15 @@ def _last(pattern: str, text: str) -> str | None:
     return found[-1] if found else None
 
 
-def _keep(name: str, found: Path, begin: Path) -> None:
-    """The smallest inputs that together reach all that was reached (libFuzzer's merge)."""
-    with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(
-            [sys.executable, __file__, "--target", name, "-merge=1", folder, str(found), str(begin)],
-            capture_output=True, check=True, timeout=300,
-        )  # fmt: skip
-        shutil.rmtree(CORPUS / name, ignore_errors=True)
-        (CORPUS / name).mkdir(parents=True)
-        room = KEEP_TARGET_BYTES
-        for file in sorted(Path(folder).iterdir(), key=lambda each: each.stat().st_size):
-            data = file.read_bytes()
-            room -= len(data)
-            if len(data) <= KEEP_BYTES and room >= 0:
-                (CORPUS / name / digest(data)).write_bytes(data)
+def _keep(name: str, found: Path) -> None:
+    """What libFuzzer wrote down: each input reached something that none before it had. The smallest first."""
+    folder, room = CORPUS / name, KEEP_TARGET_BYTES
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in sorted(found.iterdir(), key=lambda each: each.stat().st_size):
+        data = file.read_bytes()
+        room -= len(data)
+        if len(data) <= KEEP_BYTES and room >= 0:
+            (folder / digest(data)).write_bytes(data)
 
 
 def child(name: str, arguments: Sequence[str]) -> None:

@@ -29,8 +29,9 @@ import msgspec
 if __name__ == "__main__":
     sys.path[:0] = [str(Path(__file__).parents[1])]
 
-from attacks import ATTACKS, Attack, Loot, good, id_of
+from attacks import ATTACKS
 from fakeclock import FakeClock
+from loot import Attack, Loot, good, id_of
 from stage import Message, Stage, claims_of
 
 ATTACKS_A_GOOD_ONE = 50

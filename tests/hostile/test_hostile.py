@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 import attacks
-from attacks import ATTACKS, Loot
+from attacks import ATTACKS
 from diemcau_agent.jws import Jws
 from fakeclock import FakeClock
+from loot import Attack, Loot, good
 from onslaught import attack
 from stage import Message, Stage
 
@@ -47,11 +48,11 @@ async def test_a_verifier_that_believes_everybody_is_found_out(
 
 @pytest.mark.parametrize("kind", ATTACKS, ids=lambda kind: kind.__name__)
 async def test_each_attack_is_refused_while_what_it_was_made_of_runs(
-    kind: attacks.Attack, tmp_path: Path, clock: FakeClock
+    kind: Attack, tmp_path: Path, clock: FakeClock
 ) -> None:
     stage = await Stage.open(tmp_path, clock)
     loot = Loot(stage, random.Random(7), [], Message("", b""))
-    first = attacks.good(loot)
+    first = good(loot)
     assert await stage.deliver(first) == "ran"
     loot.seen.append(first)
     loot.held = stage.order(loot.fresh())

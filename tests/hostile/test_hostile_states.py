@@ -13,9 +13,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from attacks import ATTACKS, Loot
+from attacks import ATTACKS
 from command_room import POINT
 from fakeclock import FakeClock
+from loot import Loot
 from signing import key_list
 from stage import KEYS, OPERATOR, ORDERS, REVOKED, Message, Stage, claims_of
 

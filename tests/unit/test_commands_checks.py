@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 from uuid import UUID
 
+import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -298,6 +299,7 @@ CLAIMS = st.fixed_dictionaries(
 )
 
 
+@hypothesis.settings(suppress_health_check=[hypothesis.HealthCheck.too_slow])  # by a machine that is busy
 @given(st.binary(max_size=400) | CLAIMS.map(lambda data: json.dumps(data).encode()))
 def test_nothing_from_the_wire_raises_anything_but_our_own(payload: bytes) -> None:
     try:

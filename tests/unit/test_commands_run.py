@@ -556,7 +556,6 @@ async def test_a_groups_command_from_before_the_start_is_not_run(room: Room) -> 
             "nonce": None,
             "iat": iat,
             "exp": iat + 60,
-            "id": f"command-{iat}",
         }
         assert (await room.order("identify", id=f"command-{iat}", **sent)).state == state
     assert room.identified == [10.0]

@@ -38,7 +38,7 @@ def test_the_package_is_the_agent_and_the_drivers_and_nothing_else(names: list[s
 PLANTED = {
     "a private key": "-----BEGIN" + " PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIAAB\n",
     "a seed": 'SEED = "' + "nWGxne_9WmC6hEr0kuwsxERJxWl7" + "MmkZcDusAxyuf2A" + '"\n',
-    "a password": "pass" + 'word = "correct-horse-battery-7"\n',
+    "a password": "pass" + 'word = "correct-horse-battery-7"\n',  # pragma: allowlist secret
     "a signed token": 'x = "'
     + "eyJhbGciOiJFZERTQSJ9."
     + "eyJpZCI6ICJpZC0wMDAwMDQzMCJ9."

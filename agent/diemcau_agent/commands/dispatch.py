@@ -37,7 +37,7 @@ from .journal import Entry, Journal
 from .order import Order
 from .outcome import CommandError, Done, Failed, Refused, Unanswerable
 from .refusals import Refusals
-from .replies import Ending, Replies
+from .replies import Ending, Kept, Replies
 from .signature import Verifier
 from .verb import Call, Verb
 from .verbs import VERBS
@@ -47,18 +47,10 @@ log = logging.getLogger(__name__)
 RUNNING_LIMIT = 32
 KEY_LIMIT = 16
 """Of one key: whoever may only ping keeps nobody else out, however long his pings spread themselves."""
-PROGRESS_S = 1.0
 NOTED_S = 2.0
 """A card that takes no audit holds up no command for longer; only a snapshot is not taken without."""
 TOLD_S = 2.0
 """A card that takes its time holds up no answer for longer."""
-
-
-class Kept(msgspec.Struct, frozen=True):
-    """What a kept answer says of how its command ended."""
-
-    state: ReplyState
-    code: str | None = None
 
 
 class Dispatcher:
@@ -302,13 +294,5 @@ class Dispatcher:
         self._context.event("command", device=device, code=code, data=data)
 
     def _call(self, claim: Claims, payload: bytes = b"") -> Call:
-        clock = self._context.clock
-        last_s = float("-inf")
-
-        def progress(data: Any) -> None:
-            nonlocal last_s
-            if clock.monotonic() - last_s >= PROGRESS_S:
-                last_s = clock.monotonic()
-                self._replies.say(claim, "running", data)
-
-        return Call(self._context, self._journal, claim, progress, self._replies.told, payload)
+        replies = self._replies
+        return Call(self._context, self._journal, claim, replies.progress(claim), replies.told, payload)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ log = logging.getLogger(__name__)
 WAITING_LIMIT = 64
 """Replies under way; beyond, those that repeat or refuse are dropped, so a flood fills no memory."""
 SEND_S = 30.0
+PROGRESS_S = 1.0
 TOLD_S = 5.0
 DETAIL_LIMIT = 1000
 
@@ -29,6 +31,13 @@ class Ending(msgspec.Struct, frozen=True):
     code: str | None
     answer: bytes
     kept: bytes
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """What a kept answer says of how its command ended."""
+
+    state: ReplyState
+    code: str | None = None
 
 
 class Replies:
@@ -78,6 +87,19 @@ class Replies:
 
     def say(self, claims: Claims, state: ReplyState, result: Any = None) -> None:
         self.send(claims.iss, self.build(claims.id, claims.verb, state, result=result))
+
+    def progress(self, claims: Claims) -> Callable[[Any], None]:
+        """Says ``running`` with what it is called with, at most once a second."""
+        clock = self._context.clock
+        last_s = float("-inf")
+
+        def progress(data: Any) -> None:
+            nonlocal last_s
+            if clock.monotonic() - last_s >= PROGRESS_S:
+                last_s = clock.monotonic()
+                self.say(claims, "running", data)
+
+        return progress
 
     async def told(self) -> None:
         """Wait until what was begun has left, at most 5 s."""
