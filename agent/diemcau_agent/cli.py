@@ -100,10 +100,14 @@ def parser() -> argparse.ArgumentParser:
     reboot.add_argument("--user", default="diemcau", metavar="NAME", help="the agent's; default: diemcau")
 
     enrol = commands.add_parser("enrol", help="get or renew this kit's certificate (EST, RFC 7030)")
-    enrol.add_argument("--config", type=Path, required=True, metavar="FILE", help="the settings, TOML")
     enrol.add_argument("--renew", action="store_true", help="now; default: at two thirds of its life")
-    enrol.add_argument("--json", action="store_true", help="JSON, for programs")
-    enrol.add_argument("--language", choices=("vi", "en"), help="default: the settings'")
+    set_clock = commands.add_parser(
+        "set-clock", help="set a clock that nothing keeps forward to where this kit's certificate begins"
+    )
+    for command in (enrol, set_clock):
+        command.add_argument("--config", type=Path, required=True, metavar="FILE", help="the settings, TOML")
+        command.add_argument("--json", action="store_true", help="JSON, for programs")
+        command.add_argument("--language", choices=("vi", "en"), help="default: the settings'")
 
     check = commands.add_parser("check-config", help="check a settings file, telling every error")
     check.add_argument("file", type=Path, metavar="FILE")
@@ -193,12 +197,10 @@ def _enrol(arguments: argparse.Namespace) -> int:
         return USAGE
     from .enrolment import command
 
-    return command.enrol(
-        settings,
-        renew=arguments.renew,
-        as_json=arguments.json,
-        language=arguments.language or settings.language,
-    )
+    language = arguments.language or settings.language
+    if arguments.command == "set-clock":
+        return command.set_clock(settings, as_json=arguments.json, language=language)
+    return command.enrol(settings, renew=arguments.renew, as_json=arguments.json, language=language)
 
 
 def _check_config(arguments: argparse.Namespace) -> int:
@@ -319,6 +321,7 @@ _COMMANDS = {
     "probe": _probe,
     "audit": _audit,
     "enrol": _enrol,
+    "set-clock": _enrol,
     "check-config": _check_config,
     "schema": _schema,
     "reboot-helper": _reboot_helper,
