@@ -15,8 +15,7 @@ from .backoff import STABLE_S, Backoff
 from .clock import Clock, wait
 from .config import Settings
 from .model import Status, encode
-from .mqtt import ConnectFailed, Connection, ConnectionLost, Message, NotEnrolled, Refused, Will
-from .mqtt.errors import silent
+from .mqtt import ConnectFailed, Connection, ConnectionLost, Message, NotEnrolled, Refused, Will, silent
 from .nonces import PERIOD_S, Nonces
 from .stamp import Stamp, new_connection
 from .topics import CONFERENCE_FILTER, NOTICE_FILTERS, command_filters, point

@@ -18,7 +18,7 @@ from .clock import Clock, rfc3339
 from .commands.context import Tell
 from .commands.journal import Entry, Journal
 from .database import DatabaseError
-from .mqtt.errors import silent
+from .mqtt import silent
 from .signs import AliveMark, Sign
 from .spool import Spool
 from .stamp import Stamp

@@ -21,7 +21,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from diemcau_agent.address import Address, Tls
-from diemcau_agent.mqtt import ConnectionLost, LineDown, Message, Refused
+from diemcau_agent.mqtt import CLOSED, NOT_LET_IN, ConnectionLost, LineDown, Message, Refused, ending
 from diemcau_agent.mqtt.client import CONNECT_TIMEOUT_S, connect, new_client
 
 RECEIVE_MAXIMUM = 512
@@ -158,7 +158,8 @@ class Session:
     def _on_disconnect(
         self, client: Client, userdata: Any, flags: DisconnectFlags, reason: ReasonCode, properties: Any
     ) -> None:
-        self._lost = self._lost or str(reason)
+        told = ending(flags, reason)
+        self._lost = self._lost or (NOT_LET_IN if told == CLOSED and not self._connected else told)
 
     def _on_subscribe(
         self, client: Client, userdata: Any, mid: int, reasons: list[ReasonCode], properties: Any

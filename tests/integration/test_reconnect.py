@@ -15,9 +15,8 @@ from diemcau_agent import mqtt
 from diemcau_agent.address import Address, Tls
 from diemcau_agent.clock import SystemClock
 from diemcau_agent.config import Broker as BrokerSettings
-from diemcau_agent.mqtt import Connection, Message, client
+from diemcau_agent.mqtt import Connection, Message, client, silent
 from diemcau_agent.mqtt import connection as connections
-from diemcau_agent.mqtt.errors import silent
 from diemcau_sim.mosquitto import PrivateMosquitto
 from fakeclock import FakeClock
 from lone_session import point

@@ -6,9 +6,21 @@ One client object a connection, thrown away with its queue: paho resends its que
 
 from .client import PACKET_LIMIT_BYTES
 from .connection import RECEIVE_MAXIMUM, Connection, Message, Will
-from .errors import ConnectFailed, ConnectionLost, LineDown, NotEnrolled, Refused
+from .errors import (
+    CLOSED,
+    NOT_LET_IN,
+    ConnectFailed,
+    ConnectionLost,
+    LineDown,
+    NotEnrolled,
+    Refused,
+    ending,
+    silent,
+)
 
 __all__ = [
+    "CLOSED",
+    "NOT_LET_IN",
     "PACKET_LIMIT_BYTES",
     "RECEIVE_MAXIMUM",
     "ConnectFailed",
@@ -19,4 +31,6 @@ __all__ = [
     "NotEnrolled",
     "Refused",
     "Will",
+    "ending",
+    "silent",
 ]

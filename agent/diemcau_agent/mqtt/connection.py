@@ -21,7 +21,7 @@ from diemcau_agent.clock import Clock
 
 from .acknowledgements import Acknowledgements, fail
 from .client import CONNECT_TIMEOUT_S, PACKET_LIMIT_BYTES, connect, held, new_client
-from .errors import ConnectionLost, LineDown, NotEnrolled, Refused
+from .errors import CLOSED, NOT_LET_IN, ConnectionLost, LineDown, NotEnrolled, Refused, ending
 
 log = logging.getLogger(__name__)
 
@@ -259,7 +259,7 @@ class Connection:
     def _disconnected(
         self, client: Client, userdata: Any, flags: DisconnectFlags, reason: ReasonCode, properties: Any
     ) -> None:
-        self._end(self._closed_for or str(reason))
+        self._end(self._closed_for or ending(flags, reason))
 
     def _received(self, client: Client, userdata: Any, message: MQTTMessage) -> None:
         try:
@@ -283,7 +283,7 @@ class Connection:
 
     def _end(self, reason: str) -> None:
         if not self._connack.done():
-            fail(self._connack, LineDown(reason))
+            fail(self._connack, LineDown(NOT_LET_IN if reason == CLOSED else reason))
         if not self.lost.done():
             self.lost.set_result(reason)
         self._acks.lost(reason)

@@ -15,7 +15,7 @@ from . import options, reload
 from .configuration import SettingsError, configuration
 from .eviction import Eviction, named, pinned
 from .keeper import Keeper, Look
-from .rules import RulesError, check_pair
+from .rules import RulesError, check_pair, check_readable
 from .settings import CA, Settings
 from .source import Source
 
@@ -30,8 +30,10 @@ def run(arguments: argparse.Namespace) -> int:
         configuration(settings)
         if settings.here:
             check_pair("--host-cert, --host-key", settings.host_cert, settings.host_key)
+            check_readable("--host-key", settings.host_key, settings.user)
             if settings.bridge is not None:
                 check_pair("--bridge-cert, --bridge-key", settings.bridge.cert_file, settings.bridge.key_file)
+                check_readable("--bridge-key", settings.bridge.key_file, settings.user)
     except (ValueError, RulesError, SettingsError) as error:
         print(f"diemcau-fleet: {error}", file=sys.stderr)
         return USAGE
