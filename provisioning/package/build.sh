@@ -100,7 +100,7 @@ else
     put 644 systemd/diemcau-fleet.sysusers usr/lib/sysusers.d/diemcau-fleet.conf
     put 644 systemd/mosquitto-diemcau.conf usr/share/doc/diemcau-fleet/mosquitto-diemcau.conf
 fi
-mkdir -p "$root/opt/diemcau" "$root/usr/bin"
+mkdir -p "$root/usr/bin"
 ln -s "/opt/diemcau/bin/$program" "$root/usr/bin/$program"
 
 doc=usr/share/doc/$package

@@ -30,6 +30,7 @@ clean() { # this user's and this machine's settings of pip and Python are none o
     env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 HOME=/nonexistent PIP_CONFIG_FILE=/dev/null "$@" >"$log" 2>&1
 }
 
+mkdir -p "$home"
 # Whole, of these very wheels, for this very Python (which an upgrade of Debian changes).
 whole=$({ cat "$share/requirements.txt"; python3 --version; } | sha256sum | cut -d' ' -f1)
 if [ "$(cat "$venv/.whole" 2>/dev/null)" != "$whole" ]; then
