@@ -1,7 +1,7 @@
 #!/bin/bash
 # dist/PACKAGE_VERSION_ARCH.deb, the same bytes each time: build.sh [diemcau|diemcau-fleet]. In it: our wheels and
 # those of the lock, for every Python and the one architecture, from which the target makes its venv without a
-# network (install-venv.sh). Needs pip's and apt's own mirrors, nothing else.
+# network (install-venv.sh). The lock's wheels come from pip's own mirror, once (.cache/wheels).
 #   ARCH=amd64|arm64     default this machine's
 #   VERSION=0.1.1        another version than agent/diemcau_agent/__init__.py says, for a trial of an upgrade
 #   OUT=dist             where it goes
@@ -50,11 +50,21 @@ awk -v not="$from_debian" 'BEGIN { split(not, names, " "); for (i in names) leav
     /^[^ #]/ { split($0, name, "=="); keep = !(name[1] in leave) } keep' "$lock" >"$work/lock.txt"
 platforms=(--platform "manylinux2014_$machine")
 for minor in $(seq 17 36); do platforms+=(--platform "manylinux_2_${minor}_$machine"); done # bookworm's glibc is 2.36
-for of in 311 313; do
-    "$python" -m pip download --quiet --quiet --disable-pip-version-check --require-hashes --no-deps \
-        --only-binary :all: --implementation cp --python-version "$of" "${platforms[@]}" \
-        --requirement "$work/lock.txt" --dest "$house" || fail "no wheels for Python $of on $machine"
-done
+fetched=.cache/wheels/$arch-$(cat "$work/lock.txt" "$0" | sha256sum | cut -c1-12)
+mkdir -p "${fetched%/*}"
+exec 9>"$fetched.lock"
+flock 9
+if [ ! -d "$fetched" ]; then
+    rm -rf "$fetched.part"
+    for of in 311 313; do
+        "$python" -m pip download --quiet --quiet --disable-pip-version-check --require-hashes --no-deps \
+            --only-binary :all: --implementation cp --python-version "$of" "${platforms[@]}" \
+            --requirement "$work/lock.txt" --dest "$fetched.part" || fail "no wheels for Python $of on $machine"
+    done
+    mv "$fetched.part" "$fetched"
+fi
+exec 9>&-
+cp "$fetched"/*.whl "$house"
 
 # Our own, from a copy: a build leaves nothing in the checkout.
 cp -r pyproject.toml hatch_build.py README.md LICENSE agent drivers provisioning "$work/source"
@@ -125,6 +135,6 @@ find "$root" -type d -exec chmod 755 {} +
 
 mkdir -p "$out"
 made=$out/${package}_${version}_$arch.deb
-dpkg-deb --root-owner-group -Zxz --build "$root" "$work/made.deb" >/dev/null
+dpkg-deb --root-owner-group -Zxz -z1 --build "$root" "$work/made.deb" >/dev/null
 mv "$work/made.deb" "$made"
 echo "$made"
