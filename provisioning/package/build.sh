@@ -73,8 +73,10 @@ sed -i "s/^__version__ = .*/__version__ = \"$version\"/" "$work/source/agent/die
 sed -i "s/^version = .*/version = \"$version\"/" "$work/source/provisioning/pyproject.toml"
 projects=("$work/source")
 [ "$package" = diemcau ] || projects+=("$work/source/provisioning")
-"$python" -m pip wheel --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation \
-    --wheel-dir "$house" "${projects[@]}" || fail "our own wheel cannot be built"
+for project in "${projects[@]}"; do
+    (cd "$project" && "$python" -m hatchling build --target wheel --directory "$house" >"$work/log" 2>&1) ||
+        { tail -n 5 "$work/log" >&2 && fail "our own wheel cannot be built"; }
+done
 "$python" - "$house" >"$root/usr/share/$package/requirements.txt" <<'END'
 """Name, version and hash of every wheel in a folder, as pip wants them."""
 import hashlib, itertools, pathlib, sys
@@ -96,7 +98,7 @@ for unit in systemd/diemcau-*.{service,socket,timer,path}; do
     case " $fleets " in *" $stem "*) whose=diemcau-fleet ;; esac
     [ "$whose" = "$package" ] || continue
     put 644 "$unit" "usr/lib/systemd/system/$(basename "$unit")"
-    units="$units $(basename "$unit")"
+    case $unit in *@.*) ;; *) units="$units $(basename "$unit")" ;; esac # a template is started by others only
 done
 # shellcheck disable=SC2086  # a list of words
 installable=$(cd systemd && grep --files-with-matches '^\[Install\]' $units | tr '\n' ' ')
