@@ -78,12 +78,12 @@ class Fresh(Machine):
     def exists(self, path: str) -> bool:
         return self.run("sh", "-c", f"[ -e {path} ] || [ -L {path} ]; echo $?") == "0\n"
 
-    def install(self, deb: Path) -> str:
+    def install(self, deb: Path, *options: str) -> str:
         """As a technician would; nobody answers a question."""
         shutil.copy(deb, f"/proc/{self.init}/root/root/")
         return self.run(
             "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "--yes", "--quiet",
-            "--allow-downgrades", "--reinstall", "--no-install-recommends", f"/root/{deb.name}",
+            "--allow-downgrades", "--reinstall", "--no-install-recommends", *options, f"/root/{deb.name}",
         )  # fmt: skip
 
     def configure(self) -> None:

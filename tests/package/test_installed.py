@@ -42,6 +42,12 @@ def broken(shared: Path, new: Path) -> Path:
     return deb
 
 
+@pytest.fixture(scope="session")
+def fleet(shared: Path) -> Path:
+    (deb,) = once(shared / "fleet", lambda folder: built(folder, "diemcau-fleet", VERSION=OLD)).iterdir()
+    return deb
+
+
 @pytest.fixture(scope="session", params=["bookworm", "trixie"])
 def debian(request: pytest.FixtureRequest) -> Path:
     return root(request.param)
@@ -78,6 +84,20 @@ def test_without_a_network_it_installs_and_says_what_it_waits_for(fresh: Fresh, 
     assert groups == {"diemcau", "video", "audio", "gpio", "render", "i2c"}
     assert "fatal" not in fresh.run("systemd-analyze", "verify", "--man=no", *_units(fresh)).lower()
     assert fresh.run("dpkg", "--verify", "diemcau") == ""
+    if int(fresh.run("udevadm", "--version")) >= 254:  # bookworm's cannot
+        assert "Success: 1" in fresh.run("udevadm", "verify", "/usr/lib/udev/rules.d/60-diemcau.rules")
+
+
+def test_settings_that_were_there_first_are_kept_and_the_agent_starts_by_itself(
+    fresh: Fresh, old: Path
+) -> None:
+    """As on a card that was prepared (provisioning/image)."""
+    fresh.run("mkdir", "-p", "/etc/diemcau")
+    fresh.write("/etc/diemcau/agent.toml", SETTINGS)
+    fresh.install(old, "-o", "Dpkg::Options::=--force-confold")
+    fresh.agent()
+    assert fresh.run("cat", "/etc/diemcau/agent.toml") == SETTINGS
+    assert fresh.run("stat", "-c", "%U:%G %a", "/etc/diemcau/agent.toml") == "root:diemcau 640\n"
 
 
 def test_the_agent_is_ready_in_its_unit_with_no_broker_and_no_device(kit: Fresh) -> None:
@@ -190,6 +210,20 @@ def test_purged_it_leaves_nothing_of_the_kit(kit: Fresh) -> None:
     others = ("/var/log/", "/run/log/", "/run/systemd/")  # what dpkg and systemd remember
     assert [line for line in left.splitlines() if not line.startswith(others)] == []
     assert kit.run("sh", "-c", "getent passwd diemcau; getent group diemcau; true") == ""
+
+
+def test_the_centres_package_starts_nothing_and_its_purge_keeps_the_fleet(fresh: Fresh, fleet: Path) -> None:
+    fresh.install(fleet)
+    assert fresh.run("diemcau-fleet", "--version") == f"diemcau-fleet {OLD}\n"
+    for unit in ("collector", "est", "reflector", "broker"):
+        assert fresh.property(f"diemcau-{unit}", "UnitFileState") == "disabled"
+    fresh.run("systemctl", "enable", "--now", "diemcau-reflector")
+    fresh.run("diemcau-fleet", "ca", "init", "--dir", "/var/lib/diemcau-fleet")
+    fresh.run("apt-get", "purge", "--yes", "diemcau-fleet")
+    assert fresh.property("diemcau-reflector", "ActiveState") != "active"
+    assert not fresh.exists("/opt/diemcau")
+    for kept in ("ca.key", "fleet.key", "fleet.sqlite3"):
+        assert fresh.exists(f"/var/lib/diemcau-fleet/{kept}")
 
 
 def _units(machine: Fresh) -> list[str]:

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 BUILD = str(ROOT / "provisioning/package/build.sh")
 OURS = {"diemcau_agent", "diemcau_drivers", "diemcau"}
 CENTRE = ("broker", "collector", "est", "reflector")
-pytestmark = pytest.mark.timeout(90)
+pytestmark = [pytest.mark.deb, pytest.mark.timeout(90)]
 """pip fetches a dozen wheels from this machine's mirror, once a run."""
 
 
@@ -140,6 +140,14 @@ def test_it_is_small(deb: Path) -> None:
     """A line of 1 Mbit/s carries it in some 80 s."""
     assert deb.stat().st_size < 10_000_000
     assert int(said("dpkg-deb", "--field", deb, "Installed-Size")) < 10_000
+
+
+def test_lintian_finds_nothing_that_is_not_explained(deb: Path) -> None:
+    as_root = ("--allow-root",) if os.getuid() == 0 else ()
+    looked = subprocess.run(
+        ["lintian", *as_root, "--fail-on", "error,warning", deb], capture_output=True, text=True, check=False
+    )
+    assert looked.returncode == 0, looked.stdout + looked.stderr
 
 
 def test_the_same_source_makes_the_same_bytes(deb: Path, arch: str, tmp_path: Path) -> None:
