@@ -22,6 +22,9 @@ def compile_catalogues(root: Path) -> list[Path]:
         target = source.with_suffix(".mo")
         with source.open("rb") as words:
             catalogue = read_po(words, locale=source.parts[-3], abort_invalid=True)
+        catalogue.creation_date = (
+            catalogue.revision_date
+        )  # else the minute of the build: no two would be alike
         with target.open("wb") as compiled:
             write_mo(compiled, catalogue)
         written.append(target.relative_to(root))
