@@ -20,8 +20,8 @@ fail() {
     rm -rf "$venv"
     [ -z "$aside" ] || mv -T "$aside" "$venv"
     running=$(readlink "$home/bin" || true)
-    echo "diemcau: $version is not installed; ${running:+the version in use is still ${running%/bin}}${running:-there is none in use}" |
-        sed 's|\(still [^/]*\).*|\1|' >&2
+    running=${running%/bin}
+    echo "diemcau: $version is not installed; in use is still: ${running:-none}" >&2
     rm -f "$log"
     exit 1
 }

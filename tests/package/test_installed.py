@@ -142,7 +142,7 @@ def test_a_package_that_is_not_whole_fails_with_a_reason_and_the_old_agent_goes_
     before = kit.agent()
     with pytest.raises(AssertionError, match="the wheels cannot be installed") as failed:
         kit.install(broken)
-    assert f"{NEW} is not installed; the version in use is still {OLD}" in str(failed.value)
+    assert f"diemcau: {NEW} is not installed; in use is still: {OLD}\n" in str(failed.value)
     assert kit.agent() == before
     assert kit.in_use() == f"{OLD}/bin"
     assert not kit.exists(f"/opt/diemcau/{NEW}")
