@@ -24,6 +24,8 @@ PROGRAMS = {
         "ss",
         "mosquitto",
     ),
+    "deb": ("dpkg-deb", "lintian"),
+    "package": ("mmdebstrap", "dpkg-deb", "unshare", "nsenter", "pivot_root"),
     "tshark": ("tshark",),
     "pipewire": (
         "pipewire",

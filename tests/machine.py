@@ -12,10 +12,11 @@ import sys
 import sysconfig
 import time
 from pathlib import Path
+from typing import Self
 
 import signing
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[1]
 PACKAGES = (
     "agent/diemcau_agent",
     "drivers/diemcau_drivers",
@@ -53,15 +54,17 @@ exec unshare --pid --fork --mount --uts --ipc --cgroup --net --kill-child=KILL s
 INNER = """
 mount -t tmpfs tmpfs "$WORK/memory" && mkdir "$WORK/memory/upper" "$WORK/memory/work" "$WORK/memory/root"
 root="$WORK/memory/root"
-mount -t overlay overlay -o "lowerdir=/,upperdir=$WORK/memory/upper,workdir=$WORK/memory/work" "$root"
+mount -t overlay overlay -o "lowerdir=$LOWER,upperdir=$WORK/memory/upper,workdir=$WORK/memory/work" "$root"
 # What this machine itself may have of ours is not the kit's.
 rm -rf "$root/opt/diemcau" "$root/etc/diemcau" "$root"/var/lib/diemcau* "$root"/var/lib/private/diemcau* \
     "$root"/etc/systemd/system/diemcau* "$root/etc/systemd/system/mosquitto.service.d"
 kit="$root/opt/diemcau"
-mkdir -p "$kit/site" "$kit/python"
 cp -r "$WORK/kit/." "$root/"
-mount --bind "$SITE" "$kit/site"
-[ "$PREFIX" = /usr ] || mount --bind "$PREFIX" "$kit/python"
+if [ -d "$kit/lib" ]; then
+    mkdir -p "$kit/site" "$kit/python"
+    mount --bind "$SITE" "$kit/site"
+    [ "$PREFIX" = /usr ] || mount --bind "$PREFIX" "$kit/python"
+fi
 cd "$root"
 mount -t proc proc proc
 mount -t sysfs sysfs sys
@@ -75,7 +78,7 @@ cd /
 umount -l /mnt/before
 # So that what systemd mounts for a unit's credentials arrives there: in a container it leaves this to us.
 mount --make-rshared /
-systemd-sysusers diemcau.conf diemcau-fleet.conf
+if [ -d /opt/diemcau/lib ]; then systemd-sysusers diemcau.conf diemcau-fleet.conf; fi
 ip link set lo up
 exec env -i container=diemcau PATH=/usr/sbin:/usr/bin:/sbin:/bin \
     /lib/systemd/systemd --system --unit=basic.target --log-target=console
@@ -90,12 +93,14 @@ find "$WORK/cgroup/$GROUP" -depth -type d -exec rmdir {} +
 class Machine:
     """``with Machine(folder) as machine: machine.run("systemctl", "start", ...)``."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, lower: Path = Path("/")) -> None:
+        """``lower``: whose files it has a copy of."""
         self.folder = folder
         self._group = f"diemcau-test-{os.getpid()}-{time.monotonic_ns()}"
         self._environment = {
             **os.environ,
             "WORK": str(folder),
+            "LOWER": str(lower),
             "GROUP": self._group,
             "SITE": sysconfig.get_path("purelib"),
             "PREFIX": sys.base_prefix,
@@ -105,7 +110,7 @@ class Machine:
         self.init = 0
         """systemd's pid, as it is seen from here."""
 
-    def __enter__(self) -> Machine:
+    def __enter__(self) -> Self:
         self._lay_out(self.folder / "kit")
         (self.folder / "memory").mkdir()
         (self.folder / "cgroup").mkdir()
