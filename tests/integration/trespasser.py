@@ -134,7 +134,7 @@ def install(directory: Path) -> str:
     names = f"{NAME} = trespasser\ndoubled = doubled\n"
     (metadata / "entry_points.txt").write_text(f"[diemcau.backends]\n{names}")
     here = Path(__file__).parent
-    return os.pathsep.join([str(directory), str(here), os.environ.get("PYTHONPATH", "")])
+    return os.pathsep.join([str(directory), str(here), str(here.parent), os.environ.get("PYTHONPATH", "")])
 
 
 class Attempts:
