@@ -56,6 +56,8 @@ from .spool import Spool
 from .stamp import Stamp
 from .telemetry import Window
 from .thresholds import DEFAULTS, Thresholds
+from .update.client import SOCKET as UPDATER
+from .update.client import UpdateClient
 from .usb import Usb
 from .worker import Busy, Workers
 
@@ -453,6 +455,13 @@ class App:
             return None
         return RebootClient(Path(place), self.clock, self._nonces_changed)
 
+    def _updates(self) -> UpdateClient | None:
+        """None without a release key, and in a simulated room that nobody can update."""
+        place = os.environ.get("DIEMCAU_UPDATE") if self.settings.simulated else str(UPDATER)
+        if place is None or not self.settings.release_keys or self.settings.commands == "off":
+            return None
+        return UpdateClient(Path(place), lambda: self.settings, lambda: self.keyring.text)
+
     def _nonces_changed(self) -> None:
         self._spawn(self._say_status(), "status")
 
@@ -519,6 +528,7 @@ class App:
             adopt=self._adopt,
             rehearse=None if self.stamping is None else self.line.rehearse,
             restart_host=None if self.reboots is None else self.reboots.restart,
+            update=self._updates(),
         )
 
     async def _selftest(self, scope: Scope, trigger: Trigger, progress: Any) -> Selftest:

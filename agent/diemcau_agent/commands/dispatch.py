@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Coroutine, Mapping
 from typing import Any
 
 import msgspec
@@ -83,7 +83,7 @@ class Dispatcher:
             async with self._turn:
                 check_envelope(len(payload), retained)
                 claim = claims(letter)
-                check_audience(topic, claim, self._audiences())
+                check_audience(topic, claim, self._context.settings().audiences)
                 entry = await self._journal.find(claim.id)
                 if entry is not None:
                     self._repeat(entry, claim)
@@ -111,10 +111,8 @@ class Dispatcher:
             self._replies.send(letter.iss, failed, droppable=True)
 
     async def resume(self) -> None:
-        """Answer what the last session left: a restart's proof, or ``interrupted``. Once, when connected.
-
-        What it answered, and died before an event told it, is told now.
-        """
+        """Answer what the last session left: a restart's proof, or ``interrupted``. Once, when connected. What it
+        answered, and died before an event told it, is told now."""
         for entry in await self._journal.untold():
             claim = msgspec.json.decode(entry.claims, type=Claims)
             try:
@@ -127,13 +125,19 @@ class Dispatcher:
         for entry in left:
             claim = msgspec.json.decode(entry.claims, type=Claims)
             verb = self._verbs.get(claim.verb)
-            outcome: Done | CommandError = Failed("interrupted", "the agent was stopped meanwhile")
-            if verb is not None and entry.intent is not None:
-                try:
-                    outcome = await verb.resume(self._call(claim), entry.intent)
-                except CommandError as error:
-                    outcome = error
-            await self._finish(claim, self._replies.ending(claim, outcome), None)
+            if verb is not None and verb.resumes_beside:
+                self._begin(claim, self._resume(claim, verb, entry.intent))
+            else:
+                await self._resume(claim, verb, entry.intent)
+
+    async def _resume(self, claim: Claims, verb: Verb[Any] | None, intent: Mapping[str, Any] | None) -> None:
+        outcome: Done | CommandError = Failed("interrupted", "the agent was stopped meanwhile")
+        if verb is not None and intent is not None:
+            try:
+                outcome = await verb.resume(self._call(claim), intent)
+            except CommandError as error:
+                outcome = error
+        await self._finish(claim, self._replies.ending(claim, outcome), None)
 
     async def aclose(self) -> None:
         """Stop what runs: its entry stays open, and the next session answers it."""
@@ -153,10 +157,6 @@ class Dispatcher:
         if len(payload) > ANSWERABLE_BYTES:
             raise Unanswerable("too_large", f"{len(payload)} bytes")
         return read(self._verifier.open(payload))
-
-    def _audiences(self) -> tuple[str, ...]:
-        settings = self._context.settings()
-        return (f"point/{settings.point}", *(f"group/{group}" for group in settings.all_groups))
 
     def _repeat(self, entry: Entry, claim: Claims) -> None:
         before = msgspec.json.decode(entry.claims, type=Claims)
@@ -208,8 +208,6 @@ class Dispatcher:
             if part in self._held:
                 raise Refused("busy", f"{part}: command {self._held[part]} runs on it")
 
-    # --- What was accepted
-
     def _hold(self, order: Order) -> None:
         self._held |= dict.fromkeys(order.verb.holds(order.args), order.call.claims.id)
 
@@ -227,7 +225,10 @@ class Dispatcher:
             self._release(claim)
             raise
         self._note(order)
-        task = asyncio.create_task(self._carry_out(order), name=f"command {claim.verb} {claim.id}")
+        self._begin(claim, self._carry_out(order))
+
+    def _begin(self, claim: Claims, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name=f"command {claim.verb} {claim.id}")
         self._running[claim.id] = task
         self._of_key[claim.iss] += 1
         task.add_done_callback(lambda _: self._ended(claim))  # even of one cancelled before it began
@@ -294,5 +295,6 @@ class Dispatcher:
         self._context.event("command", device=device, code=code, data=data)
 
     def _call(self, claim: Claims, payload: bytes = b"") -> Call:
-        replies = self._replies
-        return Call(self._context, self._journal, claim, replies.progress(claim), replies.told, payload)
+        return Call(
+            self._context, self._journal, claim, self._replies.progress(claim), self._replies.told, payload
+        )
