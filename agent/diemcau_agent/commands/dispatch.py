@@ -111,8 +111,8 @@ class Dispatcher:
             self._replies.send(letter.iss, failed, droppable=True)
 
     async def resume(self) -> None:
-        """Answer what the last session left: a restart's proof, or ``interrupted``. Once, when connected. What
-        it answered, and died before an event told it, is told now."""
+        """Answer what the last session left: a restart's proof, or ``interrupted``. Once, when connected.
+        What it answered, and died before an event told it, is told now."""
         for entry in await self._journal.untold():
             claim = msgspec.json.decode(entry.claims, type=Claims)
             try:

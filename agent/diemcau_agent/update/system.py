@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -34,12 +35,12 @@ log = logging.getLogger(__name__)
 
 class System:
     """``state``: where ``new.deb``, ``before.deb`` and ``before``, the venv of the version before, lie.
-    ``control``: the agent's socket. ``root``: of the file system that dpkg installs into."""
+    ``control``: the agent's socket."""
 
-    def __init__(self, state: Path, control: Path, root: Path = Path("/")) -> None:
+    def __init__(self, state: Path, control: Path) -> None:
         self._state = state
         self._control = control
-        self._root = root
+        self._root = Path(os.environ.get("DPKG_ROOT", "/"))  # dpkg(1): it does the same
 
     # --- Questions
 
@@ -139,8 +140,9 @@ def _run(argv: Sequence[str], timeout_s: float = QUERY_S) -> str:
             tuple(argv), check=True, capture_output=True, text=True, errors="replace", timeout=timeout_s
         )
     except subprocess.CalledProcessError as error:
-        last = error.stderr.strip().rpartition("\n")[2]
-        raise StepFailed(f"{name}: exit code {error.returncode}: {last}") from None
+        said = error.stderr.strip().split("\n")
+        why = next((line for line in said if "error" in line), said[-1])  # dpkg ends with its usage
+        raise StepFailed(f"{name}: exit code {error.returncode}: {why}") from None
     except subprocess.TimeoutExpired:
         raise StepFailed(f"{name}: not done within {timeout_s:g} s") from None
     except OSError as error:
