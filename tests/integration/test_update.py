@@ -193,9 +193,10 @@ def test_killed_anywhere_with_dpkg_the_next_life_ends_it(knowing: Kit, moment: s
         how = {"active": "activating"}
     new = knowing.package("1.1.0", **how)
     if moment == "unpacking":
-        # dpkg's own child stands still while the files are being replaced.
-        (knowing.bin / "dpkg-split").write_text(f'#!/bin/sh\n{stop}\nexec /usr/bin/dpkg-split "$@"\n')
-        (knowing.bin / "dpkg-split").chmod(0o755)
+        # The new files are there, the old ones not yet gone.
+        postrm = knowing.root / "var/lib/dpkg/info/diemcau.postrm"
+        postrm.write_text(f"#!/bin/sh\n{stop}\n")
+        postrm.chmod(0o755)
     process = knowing.processes[-1]
     if moment == "undoing":
         systemctl = knowing.bin / "systemctl"
@@ -208,6 +209,8 @@ def test_killed_anywhere_with_dpkg_the_next_life_ends_it(knowing: Kit, moment: s
         wait_for(lambda: (knowing.folder / "there").exists())
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    if moment in ("unpacking", "configuring"):
+        assert not knowing.run("dpkg-query", "-W", "-f=${db:Status-Abbrev}", "diemcau").startswith("ii")
     (knowing.folder / "again").touch()
     if at_boot:
         knowing.start(at_boot=True)

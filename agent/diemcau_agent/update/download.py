@@ -70,16 +70,16 @@ def _read(
         connection = http.client.HTTPSConnection(place.netloc, timeout=READ_S, context=trust)
         try:
             connection.request("GET", place.path or "/", headers={"Accept-Encoding": "identity"})
-            answer = connection.getresponse()
-            if answer.status != 200:
-                raise Failed("download", f"{url}: got status {answer.status}, expected 200")
-            while chunk := answer.read1(CHUNK_BYTES):
-                got += len(chunk)
-                if got > most_bytes:
-                    raise Failed("download", f"{url}: got more than {most_bytes} bytes")
-                if given_up() or time.monotonic() > deadline:
-                    raise Failed("download", f"{url}: not there within {DOWNLOAD_S:g} s")
-                take(chunk)
+            with connection.getresponse() as answer:
+                if answer.status != 200:
+                    raise Failed("download", f"{url}: got status {answer.status}, expected 200")
+                while chunk := answer.read1(CHUNK_BYTES):
+                    got += len(chunk)
+                    if got > most_bytes:
+                        raise Failed("download", f"{url}: got more than {most_bytes} bytes")
+                    if given_up() or time.monotonic() > deadline:
+                        raise Failed("download", f"{url}: not there within {DOWNLOAD_S:g} s")
+                    take(chunk)
         finally:
             connection.close()
     except (OSError, http.client.HTTPException, ValueError) as error:
