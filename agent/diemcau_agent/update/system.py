@@ -140,8 +140,7 @@ def _run(argv: Sequence[str], timeout_s: float = QUERY_S) -> str:
             tuple(argv), check=True, capture_output=True, text=True, errors="replace", timeout=timeout_s
         )
     except subprocess.CalledProcessError as error:
-        said = error.stderr.strip().split("\n")
-        why = next((line for line in said if "error" in line), said[-1])  # dpkg ends with its usage
+        why = error.stderr.strip().partition("\n")[0]  # dpkg ends with its usage
         raise StepFailed(f"{name}: exit code {error.returncode}: {why}") from None
     except subprocess.TimeoutExpired:
         raise StepFailed(f"{name}: not done within {timeout_s:g} s") from None
