@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 from diemcau_agent.clock import Clock, wait
 from diemcau_agent.commands.outcome import Failed
+from diemcau_agent.config import Settings
 from diemcau_agent.privileged.client import Absent, NotDone, as_the_commands_end, ask
 
 SOCKET = Path("/run/diemcau-reboot.sock")
@@ -18,11 +20,19 @@ AGAIN_S = 600.0
 log = logging.getLogger(__name__)
 
 
+def reboot_client(settings: Settings, clock: Clock, changed: Callable[[], object]) -> RebootClient | None:
+    """None where nothing may be asked of it, and in a simulated room that nobody can start again."""
+    place = os.environ.get("DIEMCAU_REBOOT") if settings.simulated else str(SOCKET)
+    if place is None or settings.commands == "off":
+        return None
+    return RebootClient(Path(place), clock, changed)
+
+
 class RebootClient:
     """``changed()`` is called when :attr:`nonce` is another one. :meth:`run` asks for it: at the start, after
     each restart that was ordered, when the keys change, and again and again where nobody answers."""
 
-    def __init__(self, socket: Path, clock: Clock, changed: Callable[[], None]) -> None:
+    def __init__(self, socket: Path, clock: Clock, changed: Callable[[], object]) -> None:
         self._socket = socket
         self._clock = clock
         self._changed = changed

@@ -31,6 +31,15 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
+def update_client(settings: Callable[[], Settings], keys: Callable[[], bytes]) -> UpdateClient | None:
+    """None without a release key, where commands are off, and in a simulated room that nobody can update."""
+    now = settings()
+    place = os.environ.get("DIEMCAU_UPDATE") if now.simulated else str(SOCKET)
+    if place is None or not now.release_keys or now.commands == "off":
+        return None
+    return UpdateClient(Path(place), settings, keys)
+
+
 class UpdateClient:
     """``keys``: the newest list of keys as it came."""
 
