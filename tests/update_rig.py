@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 import signing
-from diemcau_agent import config, documents
+from diemcau_agent import config, control_key, documents
 from diemcau_agent.book import HealthBook
 from diemcau_agent.health import Observation
 from diemcau_agent.stamp import Stamp
@@ -226,6 +226,7 @@ class Agent:
         self._root = root
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(str(path))
+        self._key = control_key.make(path.parent)
         self._listener.listen(16)
         self._thread = Thread(target=self._serve)
         self._thread.start()
@@ -243,7 +244,10 @@ class Agent:
                 return
             with connection:
                 try:
-                    connection.makefile("rb").readline()
+                    said = connection.makefile("rb")
+                    if said.readline().strip() != self._key.strip():
+                        continue  # who does not show the key learns nothing
+                    said.readline()
                     connection.sendall(json.dumps({"ok": self.status()}).encode() + b"\n")
                 except OSError:
                     continue  # whoever asked was killed
