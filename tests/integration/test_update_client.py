@@ -16,7 +16,7 @@ from diemcau_agent import config
 from diemcau_agent.commands.outcome import CommandError, Failed
 from diemcau_agent.config import Settings
 from diemcau_agent.update import download
-from diemcau_agent.update.client import UpdateClient
+from diemcau_agent.update.client import UpdateClient, update_client
 from est_authority import Authority
 from update_rig import POINT, SOON_S, Kit, sha256
 
@@ -231,3 +231,18 @@ def test_a_download_that_nobody_waits_for_any_more_stops(
     with pytest.raises(Failed, match="download"):
         download.download(server.url, trust, into, 300_000, "0" * 64, given_up=lambda: True)
     assert not into.exists()
+
+
+def test_a_room_without_a_release_key_or_without_commands_has_no_updater(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def there(**changes: Any) -> bool:
+        chosen = settings(tmp_path, **changes)
+        return update_client(lambda: chosen, lambda: b"") is not None
+
+    assert there()
+    assert not there(release_keys=[])
+    assert not there(commands="off")
+    assert not there(backends="sim")  # nobody can update a simulated room
+    monkeypatch.setenv("DIEMCAU_UPDATE", str(tmp_path / "update.sock"))
+    assert there(backends="sim")
