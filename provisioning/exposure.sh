@@ -3,6 +3,9 @@
 # what is over the limit fails. Syntax too. exposure.sh [UNIT...]; what each open point is for: docs/hardening.md.
 set -eu
 limit=15 # tenths
+# One runs dpkg, which writes programs, users and units: without a network, on what was verified before.
+installs=diemcau-update-dpkg@.service
+installs_limit=32
 cd "$(dirname "$0")/../systemd"
 [ $# -gt 0 ] || set -- ./*.service ./*.socket ./*.timer ./*.path
 
@@ -31,7 +34,9 @@ for unit in "$@"; do
         fi
         tenths=$(echo "$exposure" | tr -d . | sed 's/^0*//')
         verdict=ok
-        if [ "${tenths:-0}" -gt "$limit" ]; then
+        if [ "$name" = "$installs" ] && [ "${tenths:-0}" -le "$installs_limit" ]; then
+            verdict="over the limit, allowed: it runs dpkg"
+        elif [ "${tenths:-0}" -gt "$limit" ]; then
             verdict="over $((limit / 10)).$((limit % 10))"
             failed=1
             grep '✗' "$work/table" | sed 's/^/  /'

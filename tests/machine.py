@@ -28,6 +28,7 @@ BOOT_S = 30.0
 SETTINGS = f"""
 point = "{POINT}"
 fleet_keys = ["{signing.public("fleet-1")}"]
+release_keys = ["{signing.public("release-1")}"]
 commands = "signed"
 backends = "sim"
 backend_options = {{socket = "/run/world/world.sock"}}

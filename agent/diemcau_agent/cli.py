@@ -82,6 +82,15 @@ def parser() -> argparse.ArgumentParser:
     reboot.add_argument("--config", type=Path, required=True, metavar="FILE", help="the settings, root's own")
     reboot.add_argument("--user", default="diemcau", metavar="NAME", help="the agent's; default: diemcau")
 
+    updater = commands.add_parser("update-helper", help="install what is signed (by systemd only)")
+    updater.add_argument(
+        "--config", type=Path, required=True, metavar="FILE", help="the settings, root's own"
+    )
+    updater.add_argument("--user", default="diemcau", metavar="NAME", help="the agent's; default: diemcau")
+    updater.add_argument(
+        "--finish", action="store_true", help="an update that the power has cut short, and leave"
+    )
+
     enrol = commands.add_parser("enrol", help="get or renew this kit's certificate (EST, RFC 7030)")
     enrol.add_argument("--renew", action="store_true", help="now; default: at two thirds of its life")
     set_clock = commands.add_parser(
@@ -150,6 +159,19 @@ def _reboot_helper(arguments: argparse.Namespace) -> int:
         print(f"got {folders}, expected both: see diemcau-reboot.service", file=sys.stderr)
         return USAGE
     return serve.main(arguments.config, Path(state), Path(runtime), arguments.user)
+
+
+def _update_helper(arguments: argparse.Namespace) -> int:
+    from .update import serve
+
+    state = os.environ.get("STATE_DIRECTORY")
+    if not state:
+        print("got no STATE_DIRECTORY, expected one: see diemcau-update.service", file=sys.stderr)
+        return USAGE
+    control = socket_path(None, os.environ)
+    if arguments.finish:
+        return serve.after_a_cut(Path(state), control)
+    return serve.main(arguments.config, Path(state), control, arguments.user)
 
 
 def _schema(arguments: argparse.Namespace) -> int:
@@ -255,4 +277,5 @@ _COMMANDS = {
     "check-config": _check_config,
     "schema": _schema,
     "reboot-helper": _reboot_helper,
+    "update-helper": _update_helper,
 }

@@ -14,67 +14,13 @@ from . import jws
 from .address import Tls
 from .explain import explain
 from .model import Policy, PublicKey
+from .servers import Broker, Enrolment, Line, Update
 from .topics import ID_PATTERN
 
 Id = Annotated[str, Meta(pattern=ID_PATTERN, description="3 to 32 of a-z, 0-9 and -, no - at either end")]
 Gpio = Annotated[int, Meta(ge=0, le=27, description="a BCM GPIO number, 0 to 27")]
 Zoom = Annotated[float, Meta(ge=1, le=10)]
 Share = Annotated[float, Meta(ge=0, le=1)]
-BrokerUrl = Annotated[
-    str,
-    Meta(
-        pattern=r"^(mqtts?|wss)://[^\s/:@]+(:\d{1,5})?(/\S*)?$",
-        description='a URL such as "mqtts://broker.example:8883" (mqtt, mqtts or wss)',
-    ),
-]
-
-Reflector = Annotated[
-    str,
-    Meta(
-        pattern=r"^([^\s/:@\[\]]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?$",
-        description='a host and perhaps a port, such as "stamp.example" or "10.0.0.1:862"',
-    ),
-]
-
-
-class Broker(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    urls: Annotated[tuple[BrokerUrl, ...], Meta(min_length=1)]
-    """Tried in order."""
-    keepalive_s: Annotated[int, Meta(ge=5, le=300)] = 20
-    """With 20 s a dead line is known in under 60 s (docs/wire.md, Presence)."""
-    spread_s: Annotated[float, Meta(ge=0, le=600)] = 120.0
-    """After the broker's loss the first try waits uniform(0, this): 14,934 kits do not come at once."""
-    ca_file: str | None = None
-    cert_file: str | None = None
-    key_file: str | None = None
-
-
-class Enrolment(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where the kit's certificate comes from (EST, RFC 7030)."""
-
-    url: Annotated[
-        str, Meta(pattern=r"^https://[^\s/@]+/?$", description='a URL such as "https://est.example:8443"')
-    ]
-    ca_file: str | None = None
-    """Whose certificate that server has; None: the system's authorities."""
-    token_file: str = "/etc/diemcau/token"
-    """The one-time token, until it is used."""
-
-
-class Line(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The measured line to the centre (STAMP, RFC 8762)."""
-
-    reflector: Reflector | None = None
-    """"HOST" or "HOST:PORT" (862 by default): a router that reflects STAMP, or ``diemcau-fleet reflector``.
-    None: loss, delay and jitter are not measured."""
-    rest_s: Annotated[float, Meta(ge=1, le=60)] = 50.0
-    """A burst of 10 packets at rest; 50 s leaves 10 s of the promised 60 s for its confirmation."""
-    brisk_s: Annotated[float, Meta(ge=0.5, le=60)] = 2.0
-    """The same while a conference is on or a self-test runs."""
-    survey_s: Annotated[float, Meta(ge=5, le=3600)] = 900.0
-    """The far part of the path (route, MTU, time source) is looked at this often; in trouble at each look."""
-    dscp: Annotated[int, Meta(ge=0, le=63)] = 46
-    """RFC 3246: Expedited Forwarding, what voice is marked with."""
 
 
 class Backends(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -152,6 +98,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """None: the broker's files are put there by hand."""
     fleet_keys: Annotated[tuple[PublicKey, ...], Meta(max_length=4)] = ()
     """Whose word it is who commands (docs/wire.md, fleet/keys), until such a list names others."""
+    release_keys: Annotated[tuple[PublicKey, ...], Meta(max_length=4)] = ()
+    """Whose packages this kit installs (docs/update.md); without one it takes none."""
     name: str = ""
     place: tuple[str, ...] = ()
     """Free levels, outermost first."""
@@ -174,10 +122,16 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     display: Display = field(default_factory=Display)
     panel: Panel = field(default_factory=Panel)
     policy: Policy = field(default_factory=Policy)
+    update: Update = field(default_factory=Update)
 
     @property
     def all_groups(self) -> tuple[str, ...]:
         return ("all", *(group for group in self.groups if group != "all"))
+
+    @property
+    def audiences(self) -> tuple[str, ...]:
+        """Whom a command may be for that this kit obeys."""
+        return (f"point/{self.point}", *(f"group/{group}" for group in self.all_groups))
 
     @property
     def backend_table(self) -> Backends:
@@ -261,11 +215,14 @@ def _across(settings: Settings) -> list[str]:
             "fleet_keys: missing, expected the public keys that `diemcau-fleet ca show` prints "
             '(or commands = "off")'
         )
-    for index, key in enumerate(settings.fleet_keys):
-        try:
-            jws.public_key(key)
-        except jws.JwsError as error:
-            errors.append(f"fleet_keys[{index}]: {error}")
+    for name, keys in (("fleet_keys", settings.fleet_keys), ("release_keys", settings.release_keys)):
+        for index, key in enumerate(keys):
+            try:
+                jws.public_key(key)
+            except jws.JwsError as error:
+                errors.append(f"{name}[{index}]: {error}")
+    for key in sorted(set(settings.fleet_keys) & set(settings.release_keys)):
+        errors.append(f"release_keys: got {key} of fleet_keys too, expected a key for packages alone")
     panel = settings.panel
     pins = (panel.button_gpio, panel.red_gpio, panel.green_gpio, panel.blue_gpio)
     if len(set(pins)) != len(pins):

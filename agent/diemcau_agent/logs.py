@@ -17,6 +17,8 @@ UNITS = (
     "diemcau-clock.service",
     "diemcau-enrol.service",
     "diemcau-reboot.service",
+    "diemcau-update.service",
+    "diemcau-update-finish.service",
     "systemd-timesyncd.service",
     "kernel",
 )

@@ -83,6 +83,7 @@ EVENTS = {
     "line_conference": "line in the conference",
     "agent_started": "agent started",
     "agent_stopping": "agent stopping",
+    "update": "software update",
     "button": "button",
     "help_called": "someone calls for help",
     "help_ended": "no more help is needed",

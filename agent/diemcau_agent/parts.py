@@ -55,6 +55,7 @@ from .stamp import Stamp
 from .tasks import Tasks
 from .telemetry import Window
 from .thresholds import DEFAULTS, Thresholds
+from .update.client import update_client
 from .usb import Usb
 from .worker import Busy, Workers
 
@@ -99,7 +100,6 @@ class Parts:
         )
         self.conferences.load()
         self._resumed = False
-
         self.stamp = Stamp(settings.point, boot_id(), session, clock, self._synced)
         self.book = HealthBook(expected_devices(settings), clock)
         self.window = Window()
@@ -282,6 +282,7 @@ class Parts:
             adopt=self._adopt,
             rehearse=None if self.stamping is None else self.line.rehearse,
             restart_host=None if self.reboots is None else self.reboots.restart,
+            update=update_client(lambda: self.settings, lambda: self.keyring.text),
         )
 
     async def _selftest(self, scope: Scope, trigger: Trigger, progress: Any) -> Selftest:

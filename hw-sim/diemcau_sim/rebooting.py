@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 from diemcau_agent.config import Settings
+from diemcau_agent.privileged.moment import Moment
+from diemcau_agent.privileged.serve import serve
 from diemcau_agent.reboot.guard import Guard
 from diemcau_agent.reboot.record import Record
-from diemcau_agent.reboot.rules import Moment
-from diemcau_agent.reboot.serve import serve
 
 from .world import World
 

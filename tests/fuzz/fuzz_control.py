@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from diemcau_agent import config, control_requests
+from diemcau_agent.privileged.moment import Moment
 from diemcau_agent.reboot.guard import Guard
 from diemcau_agent.reboot.record import Record
-from diemcau_agent.reboot.rules import Moment
 from signing import key_list, public, signed
 from stage import KEYS, OPERATOR
 

@@ -101,6 +101,7 @@ EVENTS: dict[str, dict[str, str]] = {
     "readiness": {"reasons": WORD},
     "selftest": {"run": ID, "scope": WORD, "trigger": WORD, "result": WORD, "codes": WORD},
     "state": {},
+    "update": {"id": ID, "state": WORD, "reason": ERROR},
 }  # fmt: skip
 """The ``data`` of every kind of event that a call in the code tells; ``dropped`` and ``spool_replaced`` are
 structs (below), ``line_conference`` is the line's record of numbers."""

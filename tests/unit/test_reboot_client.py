@@ -19,10 +19,10 @@ from command_room import until
 from diemcau_agent import config
 from diemcau_agent.clock import boot_id
 from diemcau_agent.commands.outcome import CommandError, Failed, Refused
+from diemcau_agent.privileged.serve import serve
 from diemcau_agent.reboot.client import AGAIN_S, RebootClient
 from diemcau_agent.reboot.guard import Guard
 from diemcau_agent.reboot.record import Record
-from diemcau_agent.reboot.serve import serve
 from fakeclock import FakeClock
 
 POINT = "xp-0417"
@@ -172,7 +172,7 @@ async def test_whatever_it_hears_it_lives_on_and_says_what_it_heard(
 async def test_an_answer_that_does_not_come_is_not_waited_for(
     kit: Kit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("diemcau_agent.reboot.client.ANSWER_S", 0.1)
+    monkeypatch.setattr("diemcau_agent.privileged.client.ANSWER_S", 0.1)
     held: list[Any] = []
     kit.answer(lambda listener: held.append(listener.accept()))
     with pytest.raises(Failed, match=r"no answer in 0.1 s"):

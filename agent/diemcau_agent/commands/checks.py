@@ -52,9 +52,7 @@ class Checks:
         """Those of a command to this point. Raises Refused."""
         check_envelope(size, retained)
         claim = claims(letter)
-        settings = self._context.settings()
-        audiences = (f"point/{settings.point}", *(f"group/{group}" for group in settings.all_groups))
-        check_audience(topic, claim, audiences)
+        check_audience(topic, claim, self._context.settings().audiences)
         return claim
 
     async def order(self, call: Call) -> Order:

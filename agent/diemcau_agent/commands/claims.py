@@ -85,12 +85,12 @@ def fitted(kind: type[T], data: Any, path: str = "") -> T:
         raise Refused("bad_args", "; ".join(explain(kind, data, path)) or str(error)) from None
 
 
-def check_times(claim: Claims, now_s: float, *, synced: bool) -> None:
+def check_times(claim: Claims, now_s: float, *, synced: bool, grace_s: float = 0.0) -> None:
     """Raises Refused (``expired``). How long a command may live needs no clock; whether it still does, a true
-    one."""
+    one. ``grace_s``: how long after its end it still holds."""
     if not 0 < claim.exp - claim.iat <= LIFETIME_S:
         raise Refused("expired", f"exp lies {claim.exp - claim.iat} s after iat, expected 1 to {LIFETIME_S}")
-    if synced and now_s >= claim.exp:
+    if synced and now_s >= claim.exp + grace_s:
         raise Refused("expired", f"exp was {now_s - claim.exp:.0f} s ago")
     if synced and now_s < claim.iat - LIFETIME_S:
         raise Refused("expired", f"iat lies {claim.iat - now_s:.0f} s ahead: the sender's clock is wrong")

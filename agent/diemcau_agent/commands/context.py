@@ -13,6 +13,7 @@ from diemcau_agent.clock import Clock
 from diemcau_agent.config import Settings
 from diemcau_agent.model import Document, Judged, Scope, Selftest, Trigger
 from diemcau_agent.spool import Spool
+from diemcau_agent.update.ending import Ending
 
 from .remote import RemoteSettings
 
@@ -56,6 +57,26 @@ class Tell(Protocol):
         to: str | None = None,
         data: Mapping[str, Any] | None = None,
     ) -> None: ...
+
+
+class Updates(Protocol):
+    """:class:`diemcau_agent.update.client.UpdateClient`."""
+
+    async def fetch(self, url: str, version: str, sha256: str) -> bytes:
+        """Download it; the release as it came. Raises Refused, Failed."""
+        ...
+
+    async def install(self, command: bytes, release: bytes) -> None:
+        """Hand over what was fetched; returns once it is about to be installed. Raises Refused, Failed."""
+        ...
+
+    async def outcome(self, command_id: str) -> Ending | None:
+        """None: not known yet."""
+        ...
+
+    def discard(self) -> None:
+        """What was fetched is not needed any more."""
+        ...
 
 
 class Context(msgspec.Struct, frozen=True):
@@ -105,6 +126,6 @@ class Context(msgspec.Struct, frozen=True):
     None: this kit has nothing that may restart it."""
     rehearse: Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]] | None = None
     """(seconds, rate_pps, size_bytes, dscp): the line's record. None: no reflector is configured."""
-    update: Callable[[str, str, str], Awaitable[Mapping[str, Any]]] | None = None
-    """(version, url, sha256): install it, or the old one back. None: this kit holds no release key."""
+    update: Updates | None = None
+    """Install another version, or the old one back. None: this kit holds no release key."""
     uniform: Callable[[float, float], float] = random.uniform

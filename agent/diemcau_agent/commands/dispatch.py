@@ -95,9 +95,7 @@ class Dispatcher:
 
     async def resume(self) -> None:
         """Answer what the last session left: a restart's proof, or ``interrupted``. Once, when connected.
-
-        What it answered, and died before an event told it, is told now.
-        """
+        What it answered, and died before an event told it, is told now."""
         for entry in await self._journal.untold():
             claim = msgspec.json.decode(entry.claims, type=Claims)
             try:
@@ -110,13 +108,19 @@ class Dispatcher:
         for entry in left:
             claim = msgspec.json.decode(entry.claims, type=Claims)
             verb = self._verbs.get(claim.verb)
-            outcome: Done | CommandError = Failed("interrupted", "the agent was stopped meanwhile")
-            if verb is not None and entry.intent is not None:
-                try:
-                    outcome = await verb.resume(self._call(claim), entry.intent)
-                except CommandError as error:
-                    outcome = error
-            await self._finish(claim, self._replies.ending(claim, outcome), None)
+            if verb is not None and verb.resumes_beside:
+                self._running.start(claim, self._resume(claim, verb, entry.intent))
+            else:
+                await self._resume(claim, verb, entry.intent)
+
+    async def _resume(self, claim: Claims, verb: Verb[Any] | None, intent: Mapping[str, Any] | None) -> None:
+        outcome: Done | CommandError = Failed("interrupted", "the agent was stopped meanwhile")
+        if verb is not None and intent is not None:
+            try:
+                outcome = await verb.resume(self._call(claim), intent)
+            except CommandError as error:
+                outcome = error
+        await self._finish(claim, self._replies.ending(claim, outcome), None)
 
     async def aclose(self) -> None:
         """Stop what runs: its entry stays open, and the next session answers it."""
@@ -200,5 +204,6 @@ class Dispatcher:
         self._context.event("command", device=device, code=code, data=data)
 
     def _call(self, claim: Claims, payload: bytes = b"") -> Call:
-        replies = self._replies
-        return Call(self._context, self._journal, claim, replies.progress(claim), replies.told, payload)
+        return Call(
+            self._context, self._journal, claim, self._replies.progress(claim), self._replies.told, payload
+        )

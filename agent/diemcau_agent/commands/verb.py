@@ -63,6 +63,9 @@ class Verb(ABC, Generic[A]):
     unsaid: ClassVar[tuple[str, ...]] = ()
     """Arguments that the audit names but does not keep: what could be a secret, or somebody's words."""
 
+    resumes_beside: ClassVar[bool] = False
+    """:meth:`resume` may take minutes: what else was left is not kept waiting."""
+
     def holds(self, args: A) -> tuple[str, ...]:
         """Devices and other parts that no other command may touch meanwhile; failures are of the first."""
         return ()

@@ -10,24 +10,21 @@ request, so whoever keeps the process busy keeps no older ones in force.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
 
-from diemcau_agent.clock import boot_id, kernel_clock_synced
 from diemcau_agent.commands.outcome import CommandError, Refused
-from diemcau_agent.commands.signature import Signed, verifier
 from diemcau_agent.config import ConfigError, Settings
-from diemcau_agent.keys import Keyring, KeysError
+from diemcau_agent.keys import KeysError
+from diemcau_agent.privileged.authority import believed, keyring
+from diemcau_agent.privileged.moment import Moment, now
+from diemcau_agent.privileged.serve import MAX_LINE_BYTES, NotOurs, refusal
 
 from .record import Record
-from .rules import SPENT, Moment, decide
-
-MAX_LINE_BYTES = 300 * 1024
-"""A list of keys has 256 KiB at most."""
+from .rules import SPENT, decide
 
 log = logging.getLogger(__name__)
 
@@ -47,18 +44,11 @@ class Reboot(Struct, frozen=True, tag_field="do", tag="reboot", forbid_unknown_f
 Request = Nonce | Keys | Reboot
 
 
-class NotOurs(Exception):
-    """Settings that somebody else than root can write."""
-
-
-def now() -> Moment:
-    mono_s = time.clock_gettime(time.CLOCK_BOOTTIME)
-    return Moment(boot_id(), mono_s, time.time(), kernel_clock_synced())
-
-
 class Guard:
     """Stands between whoever asks and the restart. ``settings`` may raise ConfigError, OSError or NotOurs;
     ``restart`` orders it, and raises OSError where it cannot. ``uids``: who may ask."""
+
+    last = "restarting"
 
     def __init__(
         self,
@@ -74,7 +64,7 @@ class Guard:
         self._restart = restart
         self._now = now
 
-    def answer(self, line: bytes) -> dict[str, Any]:
+    def answer(self, line: bytes, file: int | None = None) -> dict[str, Any]:
         """``{"ok": ...}`` or ``{"error": ...}``, whatever the line is."""
         try:
             request = msgspec.json.decode(line, type=Request)
@@ -98,9 +88,9 @@ class Guard:
             case Nonce():
                 return {"reboot_nonce": self._record.nonce(at.boot)}
             case Keys(list=text):
-                keyring = self._keyring(self._settings())
-                keyring.take(text.encode())
-                return {"revision": keyring.revision}
+                kept = keyring(self._record.keys, self._settings())
+                kept.take(text.encode())
+                return {"revision": kept.revision}
             case Reboot(command=command):
                 self._reboot(command.encode(), at)
                 return {"restarting": True}
@@ -111,7 +101,7 @@ class Guard:
             past = decide(
                 command,
                 point=settings.point,
-                verifier=verifier(settings, lambda: self._signed(settings, at)),
+                verifier=believed(self._record.keys, settings, at),
                 host_restart=settings.policy.host_restart,
                 past=self._record.past(at),
                 now=at,
@@ -126,20 +116,3 @@ class Guard:
         self._record.renew_nonce(at.boot)
         log.warning("the machine restarts: command %s", past.ids[-1])
         self._restart()
-
-    def _signed(self, settings: Settings, at: Moment) -> Signed:
-        return Signed(
-            self._keyring(settings),
-            settings.point,
-            now=lambda: at.wall_s if at.synced else None,
-            accepted=lambda: True,  # an installer's key will not do: see rules
-        )
-
-    def _keyring(self, settings: Settings) -> Keyring:
-        keyring = Keyring(self._record.keys, settings.fleet_keys)
-        keyring.load()
-        return keyring
-
-
-def refusal(code: str, detail: str) -> dict[str, Any]:
-    return {"error": {"code": code, "detail": detail}}

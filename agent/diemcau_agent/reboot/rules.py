@@ -1,11 +1,7 @@
 """Whether this command restarts this machine now. Pure.
 
-In the order of docs/wire.md: size, signature, audience, journal, nonce, expiry, role, verb, args; then the
-room's policy and three a day. What the daemon checks too is checked here again by what is root's alone: its
-own list of keys, its own journal of ids, a nonce of its own making.
-
-Only an operator's key will do. An installer's holds until the room is accepted, and that is the daemon's
-word: one that was taken over would say "not yet" for ever. Who installs a kit stands before its plug.
+What every process of root's asks of a command (:mod:`diemcau_agent.privileged.authority`), a nonce of its own
+making, the room's policy and three a day.
 """
 
 from __future__ import annotations
@@ -15,9 +11,10 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from diemcau_agent.commands.claims import MAX_BYTES, check_times, claims, fitted, read
 from diemcau_agent.commands.outcome import Refused
 from diemcau_agent.commands.signature import Verifier
+from diemcau_agent.privileged.authority import authorised, opened
+from diemcau_agent.privileged.moment import Moment
 
 A_DAY = 3
 DAY_S = 86_400.0
@@ -25,15 +22,6 @@ SPENT = frozenset({"expired", "not_permitted", "unknown_verb", "bad_args", "too_
 """Refused with the right nonce: that is used up too. What was refused today is not done tomorrow."""
 KEEP_IDS = 1000
 """At three a day a year's; an older replay is stopped by its nonce."""
-
-
-class Moment(Struct, frozen=True):
-    """``mono_s``: since the boot ``boot`` (CLOCK_BOOTTIME). ``synced``: whether ``wall_s`` was true."""
-
-    boot: str
-    mono_s: float
-    wall_s: float
-    synced: bool
 
 
 class Past(Struct, frozen=True):
@@ -64,24 +52,11 @@ def decide(
     ``verifier`` None: commands are off. ``host_restart``: the room's policy. Raises Refused; Unanswerable
     where it is not known who asks.
     """
-    if verifier is None:
-        raise Refused("not_permitted", "commands are off in this room's settings")
-    if len(command) > MAX_BYTES:
-        raise Refused("too_large", f"got {len(command)} bytes, expected at most {MAX_BYTES}")
-    claim = claims(read(verifier.open(command)))
-    if claim.aud != f"point/{point}":
-        raise Refused("wrong_audience", f"aud: got {claim.aud}, expected point/{point}")
-    if claim.id in past.ids:
-        raise Refused("bad_nonce", "id: it was obeyed before, and its reboot_nonce is used up")
+    claim, verifier = opened(command, verifier, (f"point/{point}",), past.ids)
     given = claim.args.get("reboot_nonce")
     if not isinstance(given, str) or not secrets.compare_digest(given.encode(), nonce.encode()):
         raise Refused("bad_nonce", "args.reboot_nonce: expected the one of this point's status")
-    check_times(claim, now.wall_s, synced=now.synced)
-    if not verifier.permits(claim.iss, claim.verb):
-        raise Refused("not_permitted", f"{claim.iss}: to restart the host takes an operator's key")
-    if claim.verb != "restart":
-        raise Refused("unknown_verb", f"got {claim.verb}, expected restart")
-    fitted(_Args, claim.args, "args")
+    authorised(claim, verifier, "restart", _Args, now)
     if not host_restart:
         raise Refused("not_permitted", "this room's policy forbids to restart the host")
     recent = tuple(then for then in past.restarts if not surely_over(then, now))

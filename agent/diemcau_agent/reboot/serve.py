@@ -3,92 +3,21 @@ asked: :mod:`.guard`."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import pwd
-import select
 import signal
-import socket
 import subprocess
-import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from diemcau_agent import peer
-from diemcau_agent.config import Settings, load
 from diemcau_agent.exits import OK, USAGE
+from diemcau_agent.privileged.serve import allowed, inherited, of_root, serve
 
-from .guard import MAX_LINE_BYTES, Guard, NotOurs, refusal
+from .guard import Guard
 from .record import Record
 
-IDLE_S = 30.0
-REQUEST_S = 5.0
 RESTART_S = 20.0
-FIRST_FD = 3
-"""sd_listen_fds(3)."""
 
 log = logging.getLogger(__name__)
-
-
-def serve(listener: socket.socket, guard: Guard, idle_s: float = IDLE_S) -> None:
-    """One connection after the other, until nobody has come for ``idle_s``, or the machine restarts. Raises
-    OSError where the listener is shut."""
-    poller = select.poll()
-    poller.register(listener, select.POLLIN)
-    listener.setblocking(True)  # with a timeout of its own, accept(2) never hears that the listener was shut
-    while poller.poll(idle_s * 1000):
-        connection, _ = listener.accept()
-        with connection:
-            try:
-                if _converse(connection, guard):
-                    return
-            except OSError as error:
-                log.info("the connection is over: %s", error)
-
-
-def _converse(connection: socket.socket, guard: Guard) -> bool:
-    """Every request of a connection; whether one of them restarts the machine."""
-    uid = peer.uid(connection)
-    if uid not in guard.uids:
-        log.warning("uid %d asked, and may not", uid)
-        _send(connection, refusal("not_permitted", f"got uid {uid}, expected root or the agent's own"))
-        return False
-    waiting = b""
-    while True:
-        line, waiting = _line(connection, waiting)
-        if not line:
-            return False
-        if len(line) > MAX_LINE_BYTES:
-            _send(connection, refusal("too_large", f"expected a line of at most {MAX_LINE_BYTES} bytes"))
-            return False
-        answer = guard.answer(line)
-        _send(connection, answer)
-        if "restarting" in answer.get("ok", ()):
-            return True
-
-
-def _line(connection: socket.socket, waiting: bytes) -> tuple[bytes, bytes]:
-    """The next line and what came after it; an unended line over the limit as it is; empty at the end. Raises
-    TimeoutError: who is slow keeps nobody out."""
-    deadline = time.monotonic() + REQUEST_S
-    buffer = bytearray(waiting)
-    while (end := buffer.find(b"\n")) < 0 and len(buffer) <= MAX_LINE_BYTES:
-        connection.settimeout(max(0.001, deadline - time.monotonic()))
-        data = connection.recv(65_536)
-        if not data:
-            return b"", b""
-        buffer += data
-    return (bytes(buffer), b"") if end < 0 else (bytes(buffer[: end + 1]), bytes(buffer[end + 1 :]))
-
-
-def _send(connection: socket.socket, answer: Mapping[str, Any]) -> None:
-    connection.settimeout(REQUEST_S)
-    connection.sendall(json.dumps(answer).encode() + b"\n")
-
-
-# --- As a process of its own
 
 
 def main(config: Path, state: Path, runtime: Path, user: str) -> int:
@@ -102,35 +31,6 @@ def main(config: Path, state: Path, runtime: Path, user: str) -> int:
     with listener:
         serve(listener, Guard(lambda: of_root(config), record, allowed(user), restart))
     return OK
-
-
-def allowed(user: str) -> frozenset[int]:
-    try:
-        return frozenset({0, pwd.getpwnam(user).pw_uid})
-    except KeyError:
-        log.error("there is no user %s here: only root may ask", user)
-        return frozenset({0})
-
-
-def inherited(environment: Mapping[str, str]) -> socket.socket | None:
-    """The listening socket that systemd hands over (sd_listen_fds(3)); None where it does not."""
-    if environment.get("LISTEN_PID") != str(os.getpid()) or environment.get("LISTEN_FDS") != "1":
-        return None
-    os.set_inheritable(FIRST_FD, False)
-    return socket.socket(fileno=FIRST_FD)
-
-
-def of_root(path: Path) -> Settings:
-    """The settings of a file that only root, or whoever runs this, can write. Raises NotOurs, ConfigError,
-    OSError."""
-    for place in (path, path.parent):
-        status = place.stat()
-        if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022:
-            raise NotOurs(
-                f"{place}: got owner {status.st_uid}, mode {status.st_mode & 0o7777:04o}, expected root's, "
-                "and writable by nobody else"
-            )
-    return load(path)
 
 
 def restart() -> None:

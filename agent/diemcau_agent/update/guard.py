@@ -1,0 +1,160 @@
+"""What may be asked of the process that installs, one JSON object a line, and its answers.
+
+``{"do": "keys", "list"}``: adopt a newer list of keys -> ``{"ok": {"revision"}}``; ``{"do": "install",
+"command", "release"}`` and a descriptor of the package -> ``{"ok": {"installing": true}}``, and it is
+installed; ``{"do": "ending", "id"}`` -> ``{"ok": {"state", "before", "to", "reason"}}``: how that command
+ended. Or ``{"error": {"code", "detail"}}`` as the reboot helper's. Nothing is kept in memory between two
+requests."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+import msgspec
+from msgspec import Meta, Struct
+
+from diemcau_agent import files
+from diemcau_agent.commands.outcome import CommandError, Refused
+from diemcau_agent.config import ConfigError, Settings
+from diemcau_agent.keys import KeysError
+from diemcau_agent.privileged.authority import believed, keyring
+from diemcau_agent.privileged.moment import Moment, now
+from diemcau_agent.privileged.serve import MAX_LINE_BYTES, NotOurs, refusal
+
+from .record import Pending, Record
+from .release import Release
+from .rules import Installed, decide
+from .steps import StepFailed
+
+CHUNK_BYTES = 1024 * 1024
+
+log = logging.getLogger(__name__)
+
+
+class Keys(Struct, frozen=True, tag_field="do", tag="keys", forbid_unknown_fields=True):
+    list: Annotated[str, Meta(max_length=MAX_LINE_BYTES)]
+
+
+class Install(Struct, frozen=True, tag_field="do", tag="install", forbid_unknown_fields=True):
+    command: Annotated[str, Meta(max_length=MAX_LINE_BYTES)]
+    release: Annotated[str, Meta(max_length=MAX_LINE_BYTES)]
+
+
+class EndingOf(Struct, frozen=True, tag_field="do", tag="ending", forbid_unknown_fields=True):
+    id: Annotated[str, Meta(max_length=64)]
+
+
+Request = Keys | Install | EndingOf
+
+
+class Packages(Protocol):
+    """What dpkg knows. Everything raises StepFailed."""
+
+    def installed(self) -> Installed: ...
+    def older(self, version: str, than: str) -> bool: ...
+    def check(self, package: Path, release: Release) -> None:
+        """Whether the package says of itself what its release says of it."""
+        ...
+
+
+class Guard:
+    """``settings`` may raise ConfigError, OSError or NotOurs. ``uids``: who may ask."""
+
+    last = "installing"
+
+    def __init__(
+        self,
+        settings: Callable[[], Settings],
+        record: Record,
+        uids: frozenset[int],
+        packages: Packages,
+        now: Callable[[], Moment] = now,
+    ) -> None:
+        self.uids = uids
+        self._settings = settings
+        self._record = record
+        self._packages = packages
+        self._now = now
+
+    def answer(self, line: bytes, file: int | None = None) -> dict[str, Any]:
+        try:
+            request = msgspec.json.decode(line, type=Request)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return refusal(
+                "bad_request", f"{error}; expected do: keys (list), install (command, release) or ending (id)"
+            )
+        try:
+            return {"ok": self._do(request, file)}
+        except CommandError as error:
+            log.warning("update refused: %s", error)
+            return refusal(error.code, error.detail)
+        except KeysError as error:
+            log.warning("list of keys not taken: %s", error)
+            return refusal("bad_keys", str(error))
+        except (ConfigError, NotOurs, OSError, StepFailed) as error:
+            log.error("%s", error)
+            return refusal("internal", str(error))
+
+    def _do(self, request: Request, file: int | None) -> dict[str, Any]:
+        match request:
+            case Keys(list=text):
+                kept = keyring(self._record.keys, self._settings())
+                kept.take(text.encode())
+                return {"revision": kept.revision}
+            case EndingOf(id=command_id):
+                return msgspec.to_builtins(self._record.ending(command_id))
+            case Install(command=command, release=release):
+                self._begin(command.encode(), release.encode(), file)
+                return {"installing": True}
+
+    def _begin(self, command: bytes, text: bytes, file: int | None) -> None:
+        if file is None:
+            raise Refused("bad_args", "got no descriptor of a package with the request, expected one")
+        settings, at, installed = self._settings(), self._now(), self._packages.installed()
+        command_id, release = decide(
+            command,
+            text,
+            settings=settings,
+            verifier=believed(self._record.keys, settings, at),
+            past=self._record.past,
+            now=at,
+            installed=installed,
+            older=self._packages.older,
+        )
+        if self._record.pending is not None:
+            raise Refused("busy", "another update is on its way")
+        try:
+            copy(file, self._record.new, release)
+            self._packages.check(self._record.new, release)
+            self._record.begin(Pending(command_id, release, installed.version))
+        except BaseException:
+            self._record.new.unlink(missing_ok=True)
+            raise
+
+
+def copy(file: int, into: Path, release: Release) -> None:
+    """What is verified is our own copy: whoever holds the other end may change the file at any time. Raises
+    Refused, OSError."""
+    status = os.fstat(file)
+    if not stat.S_ISREG(status.st_mode) or status.st_size != release.size:
+        raise Refused(
+            "bad_args", f"the package: got {status.st_size} bytes, expected a file of {release.size}"
+        )
+    digest, left = hashlib.sha256(), release.size
+    into.unlink(missing_ok=True)
+    with open(os.open(into, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as copied:  # noqa: PTH123
+        while left and (chunk := os.pread(file, min(CHUNK_BYTES, left), release.size - left)):
+            digest.update(chunk)
+            copied.write(chunk)
+            left -= len(chunk)
+        copied.flush()
+        os.fsync(copied.fileno())
+    if left or digest.hexdigest() != release.sha256:
+        raise Refused("bad_args", f"the package: got sha256 {digest.hexdigest()}, expected {release.sha256}")
+    files.settle(into.parent)
