@@ -9,6 +9,7 @@
 #   make torture         the faults of the table, in slices that add up (MINUTES=20, ROWS=kill,line; REPORT=1: the table)
 #   make hostile         hostile commands against the real dispatcher, none may run (COUNT=100000, SEED=)
 #   make fuzz            atheris on every reader of foreign bytes (MINUTES=10, FUZZ=jws,keys for some, ARGS=--keep)
+#   make virtual-kit     the package on real drivers, in a machine whose kernel plays the room (QUICK=1: the quick form)
 #   make audit           known holes in what is installed; needs the network
 #   make schema          docs/schema and docs/codes.md, from the code
 #   make picture         docs/demo.svg, from a real run
@@ -23,7 +24,7 @@ SUITE ?= trixie
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test bench torture hostile fuzz audit schema picture lock fresh clean packages packages-dev
+.PHONY: help setup demo check test bench torture hostile fuzz virtual-kit audit schema picture lock fresh clean packages packages-dev
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -38,7 +39,8 @@ check: packages-dev .venv/dev.stamp
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
 	$(BIN)/lint-imports
-	shellcheck .ci/run provisioning/*.sh
+	shellcheck .ci/run provisioning/*.sh provisioning/virtual-kit/*.sh provisioning/virtual-kit/init \
+		provisioning/virtual-kit/root/usr/local/sbin/*
 	provisioning/secrets.sh
 	provisioning/exposure.sh
 
@@ -62,6 +64,11 @@ hostile: packages-dev .venv/dev.stamp
 
 fuzz: packages-dev .venv/dev.stamp
 	PYTHONPATH=tests $(BIN)/python tests/fuzz/fuzzing.py --minutes $(or $(MINUTES),10) $(if $(FUZZ),--only $(FUZZ)) $(ARGS)
+
+# One process: the machine under test wants both cores.
+virtual-kit: packages-dev .venv/dev.stamp
+	@provisioning/packages.sh kit $(PYTHON)
+	$(BIN)/python -m pytest tests/hil -m "hil$(if $(QUICK), and quick)" --durations 0 --durations-min 1 $(ARGS)
 
 audit: .venv/dev.stamp
 	provisioning/audit.sh

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 from paho.mqtt.client import Client, ConnectFlags, MQTTMessage
@@ -26,10 +27,11 @@ class Witness:
 
     ``documents``: every spooled document heard, by name. ``conflicts``: names under which two different ones
     came. ``done``: ids of commands that were answered ``done``: acknowledged on the wire. ``told``: ids of
-    commands whose outcome an event told. ``nonces``: of each point's newest ``online``.
+    commands whose outcome an event told. ``nonces``: of each point's newest ``online``. ``papers``: the folder of
+    the certificate that it shows; None: none, at a broker that wants none.
     """
 
-    def __init__(self, port: int, iss: str = ISS) -> None:
+    def __init__(self, port: int, iss: str = ISS, papers: Path | None = None) -> None:
         self.documents: dict[Name, bytes] = {}
         self.conflicts: list[Name] = []
         self.events: list[dict[str, Any]] = []
@@ -55,6 +57,9 @@ class Witness:
         self._client.on_subscribe = self._taken
         self._client.on_message = self._hear
         self._client.reconnect_delay_set(1, 1)
+        if papers is not None:
+            ca, cert, key = (str(papers / f"{name}.pem") for name in ("ca", "cert", "key"))
+            self._client.tls_set(ca, cert, key)
         self._subscribed = threading.Event()
         properties = Properties(PacketTypes.CONNECT)
         properties.SessionExpiryInterval = 86_400
