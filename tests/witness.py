@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -27,8 +28,8 @@ class Witness:
 
     ``documents``: every spooled document heard, by name. ``conflicts``: names under which two different ones
     came. ``done``: ids of commands that were answered ``done``: acknowledged on the wire. ``told``: ids of
-    commands whose outcome an event told. ``nonces``: of each point's newest ``online``. ``papers``: the folder of
-    the certificate that it shows; None: none, at a broker that wants none.
+    commands whose outcome an event told. ``nonces``: of each point's newest ``online``. ``papers``: the
+    folder of the certificate that it shows; None: none, at a broker that wants none.
     """
 
     def __init__(self, port: int, iss: str = ISS, papers: Path | None = None) -> None:
@@ -58,8 +59,9 @@ class Witness:
         self._client.on_message = self._hear
         self._client.reconnect_delay_set(1, 1)
         if papers is not None:
-            ca, cert, key = (str(papers / f"{name}.pem") for name in ("ca", "cert", "key"))
-            self._client.tls_set(ca, cert, key)
+            context = ssl.create_default_context(cafile=papers / "ca.pem")
+            context.load_cert_chain(papers / "cert.pem", papers / "key.pem")
+            self._client.tls_set_context(context)  # pyright: ignore[reportUnknownMemberType]
         self._subscribed = threading.Event()
         properties = Properties(PacketTypes.CONNECT)
         properties.SessionExpiryInterval = 86_400

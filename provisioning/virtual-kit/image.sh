@@ -76,13 +76,14 @@ unshare --mount --propagation private bash -euc '
     install -m 600 "$work/key.pub" "$root/root/.ssh/authorized_keys"
     for unit in $masked; do ln -sf /dev/null "$root/etc/systemd/system/$unit"; done
     ln -sf /usr/lib/systemd/system/multi-user.target "$root/etc/systemd/system/default.target"
-    chroot "$root" systemctl enable --quiet $enabled
+    SYSTEMD_LOG_LEVEL=err systemctl --root="$root" enable --quiet $enabled
     rm -rf "$root"/boot/*
     mke2fs -q -t ext4 -E lazy_itable_init=1,nodiscard -d "$root" "$work/disk.raw"
 ' image "$here" "$system" "$work" "${enabled[*]}" "${masked[*]}" >&2
 rm -rf --one-file-system "$work"/{initrd,upper,overlay,root}
 trap - EXIT
-rm -rf --one-file-system "$image"
+# Of those before nobody boots any more.
+find "${image%/*}" -mindepth 1 -maxdepth 1 -name 'image-*' -not -path "$work" -exec rm -rf --one-file-system {} +
 mv "$work" "$image"
 echo "virtual-kit: $(du -sh "$image" | cut -f 1) in $SECONDS s" >&2
 echo "$image"

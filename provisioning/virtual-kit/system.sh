@@ -1,6 +1,6 @@
 #!/bin/bash
 # Debian trixie as Raspberry Pi OS is: with picamera2 and lgpio, which Debian does not have, and the kernel's modules
-# that play a room (modules.sh). From nothing in some minutes, as root, with mmdebstrap and the network; kept by the
+# that play a room (modules.sh). From nothing in five to eight minutes, as root, with mmdebstrap and the network; kept by the
 # content of this file and of modules.sh. Prints the folder it lies in. Mirror and certificates are this machine's
 # own, read when it runs, and stay out of the result.
 set -euo pipefail
@@ -85,7 +85,7 @@ cp -a "$work/upper/build/out/." "$root/"
 chroot "$root" depmod "$kernel"
 rm -rf "$root/var/cache/apt"/* "$root/var/lib/apt/lists"/* "$root/etc/apt/sources.list" "$root/etc/apt/sources.list.d"/*
 rm -f "$root/etc/resolv.conf" "$log"
-rm -rf --one-file-system "$system"
+find "${system%/*}" -mindepth 1 -maxdepth 1 -name 'system-*' -not -path "$work" -exec rm -rf --one-file-system {} +
 mv "$root" "$system"
 echo "virtual-kit: a system of $(du -sh "$system" | cut -f 1) ($SECONDS s)"
 echo "$system" >&3

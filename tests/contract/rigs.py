@@ -69,7 +69,7 @@ def build(row: Row, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
 
 
 def kit_options(row: Row) -> Mapping[str, Any]:
-    """A kit's own settings, which of its devices is meant: DIEMCAU_KIT_OPTIONS, by process or process-backend."""
+    """Which of a kit's devices is meant: DIEMCAU_KIT_OPTIONS, JSON, by process or process-backend."""
     table: dict[str, Any] = json.loads(os.environ.get("DIEMCAU_KIT_OPTIONS", "{}"))
     return {**table.get(row.process, {}), **table.get(f"{row.process}-{row.backend}", {})}
 

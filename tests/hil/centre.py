@@ -1,5 +1,5 @@
-"""The centre of one virtual kit, on this machine: the fleet's own tools as processes, and mosquitto on the rules that
-they wrote. TLS with certificates of both sides everywhere, as in a real one."""
+"""The centre of one virtual kit, on this machine: the fleet's own tools as processes, and mosquitto on the
+rules that they wrote. TLS with certificates of both sides everywhere, as in a real one."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ class Centre:
     def command(self, verb: str, *arguments: str, wait_s: int = 60) -> list[dict[str, Any]]:
         """Every reply to a signed command of the operator; the last is how it ended."""
         done = subprocess.run(
-            (*FLEET, "command", POINT, verb, *arguments, "--key", str(self.folder / "op.key"), "--iss", OPERATOR,
-             *self._papers("operator"), "--wait-s", str(wait_s)),
+            (*FLEET, "command", POINT, verb, *arguments, "--key", str(self.folder / "op.key"),
+             "--iss", OPERATOR, *self._papers("operator"), "--wait-s", str(wait_s)),
             capture_output=True, text=True, timeout=wait_s + 30, check=False,
         )  # fmt: skip
         lines = [line.split(maxsplit=3) for line in done.stdout.splitlines()]
@@ -99,8 +99,8 @@ class Centre:
         papers = self.folder / "est"
         with (self.folder / "est.log").open("w") as log:
             child = subprocess.Popen(
-                (*MORTAL, *FLEET, "serve-est", "--listen", "127.0.0.1:0", "--cert-file", str(papers / "cert.pem"),
-                 "--key-file", str(papers / "key.pem"), "--dir", str(self._dir)),
+                (*MORTAL, *FLEET, "serve-est", "--listen", "127.0.0.1:0", "--dir", str(self._dir),
+                 "--cert-file", str(papers / "cert.pem"), "--key-file", str(papers / "key.pem")),
                 stdout=subprocess.PIPE, stderr=log, text=True,
             )  # fmt: skip
         self._children.append(child)
@@ -124,7 +124,9 @@ class Centre:
         self._children.append(child)
         ends_s = time.monotonic() + 10
         while not _accepts(self.broker_port):
-            assert child.poll() is None and time.monotonic() < ends_s, (self.folder / "mosquitto.log").read_text()
+            said = (self.folder / "mosquitto.log").read_text()
+            assert child.poll() is None, said
+            assert time.monotonic() < ends_s, said
             time.sleep(0.05)
 
 

@@ -1,5 +1,5 @@
-"""What the tests on real drivers stand on: one virtual kit for all of them, its package installed as a technician
-would, its agent on a centre of its own. `make virtual-kit` runs them; where this machine cannot, they fail."""
+"""What the tests on real drivers stand on: one virtual kit for all of them, its package installed as a
+technician would, its agent on a centre of its own. Where this machine cannot run them, they fail."""
 
 from __future__ import annotations
 

@@ -46,7 +46,9 @@ class Room:
         """docs/identity.md, step by step."""
         settings = self.centre.folder / "agent.toml"
         given = (self.centre.stick / "agent.toml").read_text()
-        settings.write_text('language = "en"\n' + given + SETTINGS.format(reflector_port=self.centre.reflector_port))
+        settings.write_text(
+            'language = "en"\n' + given + SETTINGS.format(reflector_port=self.centre.reflector_port)
+        )
         self.kit.copy(settings, "/root/agent.toml")
         for name in ("ca.pem", "token"):
             self.kit.copy(self.centre.stick / name, f"/root/{name}")
@@ -78,7 +80,9 @@ class Room:
             return told is not None and told["code"] == code and (code is not None or told["state"] == "ok")
 
         if not self.witness.until(found, within_s):
-            raise AssertionError(f"{device}: {code} expected within {within_s:.0f} s: {self.witness.health.get(POINT)}")
+            raise AssertionError(
+                f"{device}: {code} expected within {within_s:.0f} s: {self.witness.health.get(POINT)}"
+            )
         device_health: dict[str, Any] = self.witness.health[POINT]["devices"][device]
         return device_health
 
@@ -90,11 +94,11 @@ class Room:
     def lights(self, looks: int = 40) -> dict[str, float]:
         """Each colour's share of the time that it was lit, as the lines' levels show it."""
         lines = " ".join(f"/run/kit-gpio/sim_gpio{number}/value" for number in LIGHTS.values())
-        seen = self.kit.shell(f"for look in $(seq {looks}); do cat {lines} | tr '\\n' ' '; echo; sleep 0.05; done")
+        seen = self.kit.shell(
+            f"for look in $(seq {looks}); do cat {lines} | tr '\\n' ' '; echo; sleep 0.05; done"
+        )
         rows = [[int(value) for value in line.split()] for line in seen.splitlines() if line.strip()]
-        return {
-            colour: sum(row[place] for row in rows) / len(rows) for place, colour in enumerate(LIGHTS)
-        }
+        return {colour: sum(row[place] for row in rows) / len(rows) for place, colour in enumerate(LIGHTS)}
 
     def selftest(self, within_s: float) -> dict[str, Any]:
         """The event of the self-test that ends after now."""
@@ -102,4 +106,3 @@ class Room:
         if not self.witness.until(lambda: len(self.witness.kinds(POINT, "selftest")) > before, within_s):
             raise AssertionError(f"no self-test ended within {within_s:.0f} s: {self.kit.journal(AGENT)}")
         return self.witness.kinds(POINT, "selftest")[-1]
-

@@ -1,4 +1,4 @@
-"""From a bare Debian to a room that is watched, as a technician does it, without a network until it enrols."""
+"""From a bare Debian to a room that is watched, as a technician does it, offline until it enrols."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ pytestmark = [pytest.mark.hil, pytest.mark.quick, pytest.mark.timeout(900)]
 def test_the_package_is_installed_whole_and_its_units_run(room: Room) -> None:
     state = room.kit.run("dpkg-query", "--show", "--showformat", "${db:Status-Status}", "diemcau")
     assert state == "installed"
-    assert room.kit.property(AGENT, "ActiveState") == "active"
-    assert room.kit.property("diemcau-reboot.socket", "ActiveState") == "active"
+    assert room.kit.unit_property(AGENT, "ActiveState") == "active"
+    assert room.kit.unit_property("diemcau-reboot.socket", "ActiveState") == "active"
     assert room.kit.run("systemctl", "--failed", "--plain", "--no-legend") == ""
 
 
@@ -42,7 +42,7 @@ def test_the_simulator_is_not_in_the_package(room: Room) -> None:
 
 def test_the_agents_memory_and_processes_are_told(room: Room) -> None:
     """The daemon alone, in MB; the devices' processes come and go."""
-    pid = room.kit.property(AGENT, "MainPID")
+    pid = room.kit.unit_property(AGENT, "MainPID")
     resident = room.kit.shell(f"sed -n 's/^VmRSS:[^0-9]*//p' /proc/{pid}/status")
     assert int(resident.split()[0]) < 60 * 1024, resident
     assert json.loads(room.kit.run("/opt/diemcau/bin/diemcau-agent", "status", "--json", check=False))

@@ -1,9 +1,9 @@
 """A kit whose hardware the kernel plays, in QEMU: started, spoken to over ssh, its plug pulled.
 
-The disk is a layer over the image's (provisioning/virtual-kit), so the image stays as it was made. What the machine
-had written and not yet flushed is lost at a power cut: its own page cache, and what QEMU holds back of the layer.
-The centre of this machine's loopback is 10.0.2.2 inside, by a line that is left alone, and 10.0.3.2 by one that a
-test may spoil.
+The disk is a layer over the image's (provisioning/virtual-kit), so the image stays as it was made. What the
+machine had written and not flushed is lost at a power cut: its own page cache, and what QEMU holds back
+of the layer. This machine's loopback is 10.0.2.2 inside, by a line that is left alone, and 10.0.3.2 by one
+that a test may spoil.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ BOOT_S = 120.0
 CALL_S = 60.0
 # Stock kernels do not boot under the KVM of the machines that this was made on; TCG does everywhere.
 MACHINE = (
-    "-M", "q35,usb=off", "-accel", "tcg,thread=multi,tb-size=1024", "-cpu", "Nehalem", "-smp", "2", "-m", "1536",
+    "-M", "q35,usb=off", "-accel", "tcg,thread=multi,tb-size=1024", "-cpu", "Nehalem",
+    "-smp", "2", "-m", "1536",
     "-display", "none", "-vga", "none", "-nodefaults", "-monitor", "none", "-audiodev", "none,id=none",
     "-device", "virtio-rng-pci", "-device", "i6300esb",
 )  # fmt: skip
@@ -45,7 +46,9 @@ class VirtualKit:
     def __init__(self, image: Path, folder: Path, over: Path | None = None) -> None:
         missing = [program for program in PROGRAMS if shutil.which(program) is None]
         if missing:
-            raise KitError(f"{', '.join(missing)}: not installed, expected for a virtual kit: make packages-kit")
+            raise KitError(
+                f"{', '.join(missing)}: not installed, expected for a virtual kit: make packages-kit"
+            )
         self.image = image
         self.folder = folder
         self.disk = folder / "disk.qcow2"
@@ -57,7 +60,18 @@ class VirtualKit:
         if not self.disk.exists():
             below = over or image / "disk.raw"
             kind = "raw" if over is None else "qcow2"
-            command = ("qemu-img", "create", "-q", "-f", "qcow2", "-b", str(below), "-F", kind, str(self.disk))
+            command = (
+                "qemu-img",
+                "create",
+                "-q",
+                "-f",
+                "qcow2",
+                "-b",
+                str(below),
+                "-F",
+                kind,
+                str(self.disk),
+            )
             subprocess.run(command, check=True)
 
     def __enter__(self) -> VirtualKit:
@@ -138,7 +152,7 @@ class VirtualKit:
                 raise KitError(f"not within {within_s:.0f} s: {what}{trouble}")
             time.sleep(0.2)
 
-    def property(self, unit: str, name: str) -> str:
+    def unit_property(self, unit: str, name: str) -> str:
         return self.run("systemctl", "show", "--property", name, "--value", unit).strip()
 
     def journal(self, unit: str, lines: int = 60) -> str:
@@ -171,7 +185,8 @@ class VirtualKit:
 
     def _options(self, port: str) -> tuple[str, ...]:
         return (
-            "-i", str(self.image / "key"), port, str(self._port), "-o", "LogLevel=ERROR", "-o", "BatchMode=yes",
+            "-i", str(self.image / "key"), port, str(self._port), "-o", "LogLevel=ERROR",
+            "-o", "BatchMode=yes",
             "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=20",
             "-o", "ControlMaster=auto", "-o", f"ControlPath={self._hand}/ssh", "-o", "ControlPersist=yes",
         )  # fmt: skip
@@ -180,7 +195,9 @@ class VirtualKit:
         """Of a connection to a machine that is no more."""
         if (Path(self._hand) / "ssh").exists():
             subprocess.run(
-                ("ssh", "-O", "exit", *self._options("-p"), "root@127.0.0.1"), capture_output=True, check=False
+                ("ssh", "-O", "exit", *self._options("-p"), "root@127.0.0.1"),
+                capture_output=True,
+                check=False,
             )
 
 

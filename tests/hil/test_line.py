@@ -1,0 +1,61 @@
+"""What the kernel's netem does to the line is what the line's probe says of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from room import Room
+
+pytestmark = [pytest.mark.hil, pytest.mark.timeout(300)]
+
+DELAY_MS = 80.0
+LOSS_PERCENT = 10.0
+COUNT = 400
+
+
+@pytest.fixture
+def spoiled(room: Room) -> Iterator[Room]:
+    netem = (
+        "tc",
+        "qdisc",
+        "add",
+        "dev",
+        "eth1",
+        "root",
+        "netem",
+        "delay",
+        f"{DELAY_MS:g}ms",
+        "loss",
+        f"{LOSS_PERCENT:g}%",
+    )
+    room.kit.run("modprobe", "sch_netem")
+    room.kit.run(*netem)
+    yield room
+    room.kit.run("tc", "qdisc", "del", "dev", "eth1", "root")
+
+
+def measured(room: Room, count: int) -> dict[str, Any]:
+    address = f"10.0.3.2:{room.centre.reflector_port}"
+    told = room.kit.run(
+        "/opt/diemcau/bin/diemcau-agent", "probe", address, "--json", "--count", str(count), timeout_s=120
+    )
+    record: dict[str, Any] = json.loads(told)
+    return record
+
+
+def test_delay_and_loss_of_the_line_come_out_of_the_probe(spoiled: Room) -> None:
+    record = measured(spoiled, COUNT)
+    # Emulation adds some ms of its own, and cannot take any away.
+    assert DELAY_MS <= record["rtt_ms"]["p50"] < DELAY_MS + 40, record
+    # 10 % of 400: beyond 4 standard deviations of 1.5 % it is not netem's.
+    assert LOSS_PERCENT - 6 < record["loss_percent"] < LOSS_PERCENT + 6, record
+
+
+def test_a_line_that_is_left_alone_loses_nothing(room: Room) -> None:
+    record = measured(room, 100)
+    assert record["loss_percent"] == 0, record
+    assert record["rtt_ms"]["p50"] < DELAY_MS / 2, record
