@@ -4,37 +4,28 @@ technician would, its agent on a centre of its own. Where this machine cannot ru
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from centre import Centre
+from made import made
 from room import Room
 from virtual_kit import VirtualKit
 from witness import Witness
 
-REPOSITORY = Path(__file__).parents[2]
-
-
-def _made(*script: str) -> Path:
-    """The last line that one of our scripts prints is where it put its work."""
-    done = subprocess.run(script, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, check=False)
-    assert done.returncode == 0, f"{script[0]}: ended with {done.returncode}"
-    return REPOSITORY / done.stdout.splitlines()[-1]
-
 
 @pytest.fixture(scope="session")
 def image() -> Path:
-    return _made("provisioning/virtual-kit/image.sh")
+    return made("provisioning/virtual-kit/image.sh")
 
 
 @pytest.fixture(scope="session")
 def package() -> Path:
     """The .deb that is tested: DIEMCAU_DEB, else one made now."""
     given = os.environ.get("DIEMCAU_DEB")
-    return Path(given) if given else _made("provisioning/package/build.sh")
+    return Path(given) if given else made("provisioning/package/build.sh")
 
 
 @pytest.fixture(scope="session")

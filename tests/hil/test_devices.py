@@ -7,11 +7,13 @@ import pytest
 from centre import POINT
 from room import AGENT, PYTHON, Room
 
-pytestmark = [pytest.mark.hil, pytest.mark.quick, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.hil, pytest.mark.timeout(600)]
+quick = pytest.mark.quick
 
 TEST_S = 120.0
 LOOK_S = 240.0
 """Within this every device was looked at once, and what was found confirmed."""
+VIVID = "/dev/v4l/by-id/kit-vivid-video-index0"
 CHIRP = """
 import sys, numpy as np
 from diemcau_drivers.backends import load
@@ -42,6 +44,7 @@ def as_daemon(program: str, *arguments: str) -> tuple[str, ...]:
             "env", "-C", "/tmp", "HOME=/tmp", "TMPDIR=/tmp", PYTHON, "-c", program, *arguments)  # fmt: skip
 
 
+@quick
 def test_a_press_of_the_button_starts_a_self_test_and_the_lights_show_it(room: Room) -> None:
     room.until_code("panel", None, LOOK_S)
     room.press()
@@ -53,6 +56,7 @@ def test_a_press_of_the_button_starts_a_self_test_and_the_lights_show_it(room: R
     assert during["red"] == during["blue"] == 0.0, during
 
 
+@quick
 def test_the_lights_agree_with_what_the_room_says_of_itself(room: Room) -> None:
     room.until_code("panel", None, LOOK_S)
 
@@ -64,6 +68,7 @@ def test_the_lights_agree_with_what_the_room_says_of_itself(room: Room) -> None:
     room.kit.until(agree, TEST_S, "lights as readiness")
 
 
+@quick
 @pytest.mark.parametrize("library", ["sounddevice", "pyaudio"])
 def test_the_chirp_goes_out_of_one_card_and_is_found_in_the_other(room: Room, library: str) -> None:
     room.kit.run("systemctl", "stop", AGENT)
@@ -77,6 +82,7 @@ def test_the_chirp_goes_out_of_one_card_and_is_found_in_the_other(room: Room, li
     assert 0 < float(delay_ms) < 900, told
 
 
+@quick
 def test_a_usb_cameras_way_gives_pictures_that_live(room: Room) -> None:
     """vivid, through V4L2."""
     look = room.until_code("camera", None, LOOK_S)
@@ -84,6 +90,7 @@ def test_a_usb_cameras_way_gives_pictures_that_live(room: Room) -> None:
     assert look["readings"]["motion_db"] > -60
 
 
+@quick
 def test_picamera2_takes_pictures_through_libcamera(room: Room) -> None:
     """vimc: a sensor, a scaler and a capture node below Debian's libcamera; not the Pi's ISP."""
     told = room.kit.run(*as_daemon(PICTURES), timeout_s=240).splitlines()
@@ -96,6 +103,7 @@ def test_picamera2_takes_pictures_through_libcamera(room: Room) -> None:
     assert begins == "ffd8"
 
 
+@quick
 def test_the_television_goes_to_standby_and_comes_back_by_cec(room: Room) -> None:
     room.until_code("display", None, LOOK_S)
     replies = room.centre.command("display", "power=false", wait_s=90)
@@ -107,13 +115,24 @@ def test_the_television_goes_to_standby_and_comes_back_by_cec(room: Room) -> Non
     room.until_code("display", None, LOOK_S)
 
 
+@quick
 def test_an_unplugged_television_is_absent_and_comes_back(room: Room) -> None:
     room.until_code("display", None, LOOK_S)
-    vivid = "/dev/v4l/by-id/kit-vivid-video-index0"
     socket = "/sys/class/drm/card*-HDMI-A-1/status"
-    room.kit.shell(f"v4l2-ctl -d {vivid} -c hdmi_000_0_is_connected_to=1; echo off | tee {socket}")
+    room.kit.shell(f"v4l2-ctl -d {VIVID} -c hdmi_000_0_is_connected_to=1; echo off | tee {socket}")
     try:
         room.until_code("display", "display_absent", LOOK_S)
     finally:
-        room.kit.shell(f"v4l2-ctl -d {vivid} -c hdmi_000_0_is_connected_to=2; echo on | tee {socket}")
+        room.kit.shell(f"v4l2-ctl -d {VIVID} -c hdmi_000_0_is_connected_to=2; echo on | tee {socket}")
     room.until_code("display", None, LOOK_S)
+
+
+def test_a_camera_that_was_pulled_out_is_absent_and_comes_back(room: Room) -> None:
+    """vivid's own control: from then on each call of its nodes fails as a pulled out device's does."""
+    room.until_code("camera", None, LOOK_S)
+    room.kit.run("v4l2-ctl", "-d", VIVID, "-c", "disconnect=1")
+    try:
+        room.until_code("camera", "camera_absent", LOOK_S)
+    finally:
+        room.kit.run("kit-vivid", timeout_s=120)
+    room.until_code("camera", None, LOOK_S)
