@@ -40,7 +40,8 @@ check: packages-dev .venv/dev.stamp
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	shellcheck .ci/run provisioning/*.sh provisioning/virtual-kit/*.sh provisioning/virtual-kit/init \
-		provisioning/virtual-kit/root/usr/local/sbin/*
+		provisioning/virtual-kit/root/usr/local/sbin/kit-devices \
+		provisioning/virtual-kit/root/usr/local/sbin/kit-vivid
 	provisioning/secrets.sh
 	provisioning/exposure.sh
 
