@@ -86,10 +86,12 @@ class Room:
         device_health: dict[str, Any] = self.witness.health[POINT]["devices"][device]
         return device_health
 
-    def press(self, seconds: float = 0.3) -> None:
-        """The button, as a finger moves its line."""
+    def press(self, seconds: float = 0.3) -> int:
+        """The button, as a finger moves its line. How many self-tests were told of before."""
         pull = f"/run/kit-gpio/sim_gpio{BUTTON}/pull"
+        before = len(self.witness.kinds(POINT, "selftest"))
         self.kit.shell(f"echo pull-down >{pull}; sleep {seconds}; echo pull-up >{pull}")
+        return before
 
     def lights(self, looks: int = 40) -> dict[str, float]:
         """Each colour's share of the time that it was lit, as the lines' levels show it."""
@@ -100,9 +102,8 @@ class Room:
         rows = [[int(value) for value in line.split()] for line in seen.splitlines() if line.strip()]
         return {colour: sum(row[place] for row in rows) / len(rows) for place, colour in enumerate(LIGHTS)}
 
-    def selftest(self, within_s: float) -> dict[str, Any]:
-        """The event of the self-test that ends after now."""
-        before = len(self.witness.kinds(POINT, "selftest"))
+    def selftest(self, before: int, within_s: float) -> dict[str, Any]:
+        """The event of the self-test that came after those ``before``."""
         if not self.witness.until(lambda: len(self.witness.kinds(POINT, "selftest")) > before, within_s):
             raise AssertionError(f"no self-test ended within {within_s:.0f} s: {self.kit.journal(AGENT)}")
-        return self.witness.kinds(POINT, "selftest")[-1]
+        return self.witness.kinds(POINT, "selftest")[before]

@@ -47,9 +47,9 @@ def as_daemon(program: str, *arguments: str) -> tuple[str, ...]:
 @quick
 def test_a_press_of_the_button_starts_a_self_test_and_the_lights_show_it(room: Room) -> None:
     room.until_code("panel", None, LOOK_S)
-    room.press()
+    before = room.press()
     during = room.lights()
-    event = room.selftest(TEST_S)
+    event = room.selftest(before, TEST_S)
     assert event["data"]["trigger"] == "button"
     # Breathing green, and nothing but green.
     assert 0.1 < during["green"] < 1.0, during

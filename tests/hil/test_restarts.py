@@ -39,11 +39,11 @@ def test_a_stopped_daemon_is_restarted_by_the_watchdog(room: Room) -> None:
 
 def test_a_hung_device_process_is_killed_and_made_anew_by_the_agent(room: Room) -> None:
     room.until_code("panel", None, 240)
-    old = room.kit.run("pgrep", "-f", "diemcau_drivers panel").split()[0]
+    old = room.kit.run("pgrep", "-f", "[d]iemcau_drivers panel").split()[0]
     room.kit.run("kill", "-STOP", old)
     room.until_code("panel", "panel_hung", 180)
     room.until_code("panel", None, 180)
-    assert room.kit.run("pgrep", "-f", "diemcau_drivers panel").split()[0] != old
+    assert room.kit.run("pgrep", "-f", "[d]iemcau_drivers panel").split()[0] != old
 
 
 def forged(room: Room, by: str) -> str:
