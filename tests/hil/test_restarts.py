@@ -84,3 +84,6 @@ def test_restart_host_reboots_the_machine_and_is_proved_from_the_new_boot(room: 
     assert replies, "no reply"
     assert replies[-1]["state"] == "done", replies
     assert after.replace("-", "") in replies[-1]["rest"].replace("-", ""), replies
+    # Whether its drivers were there before the agent or came after it.
+    for device in ("panel", "camera", "display"):
+        room.until_code(device, None, 240)
