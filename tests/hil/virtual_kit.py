@@ -26,12 +26,12 @@ CALL_S = 60.0
 MACHINE = (
     "-M", "q35,usb=off", "-accel", "tcg,thread=multi,tb-size=1024", "-cpu", "Nehalem",
     "-smp", "2", "-m", "1536",
-    "-display", "none", "-vga", "none", "-nodefaults", "-monitor", "none", "-audiodev", "none,id=none",
+    "-display", "none", "-vga", "none", "-nodefaults", "-monitor", "none",
     "-device", "virtio-rng-pci", "-device", "i6300esb",
 )  # fmt: skip
 KERNEL_LINE = (
     "console=ttyS0 quiet loglevel=4 rw net.ifnames=0 mitigations=off audit=0 random.trust_cpu=1 "
-    "systemd.show_status=0 clocksource=tsc tsc=reliable lsm=landlock,lockdown,yama,apparmor"
+    "systemd.show_status=0 clocksource=tsc tsc=reliable"
 )
 UP = "KIT-READY"
 
