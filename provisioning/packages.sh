@@ -16,6 +16,8 @@ if [ "$set_name" = dev ]; then
     wanted="$wanted libfaketime e2fsprogs mount"
     # The units, looked at and started; what they call.
     wanted="$wanted systemd strace util-linux"
+    # The package: built, looked at, tried on Debians of its own.
+    wanted="$wanted dpkg-dev lintian mmdebstrap"
 fi
 
 if [ "$set_name" = kit ]; then

@@ -47,7 +47,7 @@ class VirtualKit:
         missing = [program for program in PROGRAMS if shutil.which(program) is None]
         if missing:
             raise KitError(
-                f"{', '.join(missing)}: not installed, expected for a virtual kit: provisioning/packages.sh kit"
+                f"{', '.join(missing)}: not installed, expected for a kit: provisioning/packages.sh kit"
             )
         self.image = image
         self.folder = folder
