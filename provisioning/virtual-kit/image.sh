@@ -21,7 +21,7 @@ fail() {
 }
 
 key=$(cd "$here" && find . \( -type f -o -type l \) -not -path '*/__pycache__/*' -print0 | sort -z | xargs -0 sha256sum |
-    cat - "$repository/requirements/picamera2.txt" | sha256sum | cut -c 1-16)
+    cat - "$here/../bare-debian.sh" "$repository/requirements/picamera2.txt" | sha256sum | cut -c 1-16)
 image=$repository/.cache/virtual-kit/image-$key
 if [ -d "$image" ]; then
     echo "$image"

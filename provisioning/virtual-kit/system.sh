@@ -1,7 +1,7 @@
 #!/bin/bash
 # Debian trixie as Raspberry Pi OS is: with picamera2 and lgpio, which Debian does not have, and the kernel's modules
 # that play a room (modules.sh). From nothing in five to eight minutes, as root, with mmdebstrap and the network; kept by the
-# content of this file and of modules.sh. Prints the folder it lies in. Mirror and certificates are this machine's
+# content of what makes it. Prints the folder it lies in. Mirror and certificates are this machine's
 # own, read when it runs, and stay out of the result.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -22,36 +22,23 @@ fail() {
     exit 1
 }
 
-key=$(cat "$here/system.sh" "$here/modules.sh" "$repository/requirements/picamera2.txt" | sha256sum | cut -c 1-16)
+key=$(cat "$here/system.sh" "$here/modules.sh" "$here/../bare-debian.sh" "$repository/requirements/picamera2.txt" | sha256sum | cut -c 1-16)
 system=$repository/.cache/virtual-kit/system-$key
 if [ -d "$system" ]; then
     echo "$system"
     exit 0
 fi
 [ "$(id -u)" = 0 ] || fail "the system is not there yet; making it needs root, to mount and chroot"
-for program in mmdebstrap unshare; do
-    command -v "$program" >/dev/null || fail "$program is missing; as root: apt-get install mmdebstrap util-linux"
-done
-
 work=$system.part
 rm -rf --one-file-system "$work"
 mkdir -p "$work"
 trap 'rm -rf --one-file-system "$work"' EXIT
 exec 3>&1 >&2
 
-# shellcheck disable=SC2016  # the template is apt's
-archive=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' |
-    sort -u | head -n 1)
-[ -n "$archive" ] || fail "apt knows no Debian archive; run apt-get update first"
-apt-config dump | { grep -E '^(Acquire::(Check-|Retries|https?::)|APT::.*Proxy)' || true; } >"$work/apt.conf"
-
 echo "virtual-kit: Debian $suite ($SECONDS s)"
 root=$work/root
-include=$(IFS=, && echo "${packages[*]}")
-mmdebstrap --quiet --mode=root --variant=minbase --format=directory --include="$include" \
-    --aptopt="$work/apt.conf" --aptopt='APT::Install-Recommends "false"' \
-    --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
-    --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt=force-unsafe-io "$suite" "$root" "$archive"
+"$here/../bare-debian.sh" "$suite" "$root" "$(IFS=, && echo "${packages[*]}")"
+rm -rf "$root"/usr/share/{doc,man,locale}/*
 kernel=$(basename "$root"/lib/modules/*)
 
 echo "virtual-kit: modules of $kernel, lgpio, picamera2 ($SECONDS s)"

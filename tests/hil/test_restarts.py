@@ -39,9 +39,14 @@ def test_a_stopped_daemon_is_restarted_by_the_watchdog(room: Room) -> None:
 
 def test_a_hung_device_process_is_killed_and_made_anew_by_the_agent(room: Room) -> None:
     room.until_code("panel", None, 240)
+    before = len(room.witness.events)
+
+    def told_of(code: str) -> bool:
+        return any(event.get("code") == code for event in room.witness.events[before:])
+
     old = room.kit.run("pgrep", "-f", "[d]iemcau_drivers panel").split()[0]
     room.kit.run("kill", "-STOP", old)
-    room.until_code("panel", "panel_hung", 180)
+    assert room.witness.until(lambda: told_of("panel_hung"), 180), room.kit.journal(AGENT)
     room.until_code("panel", None, 180)
     assert room.kit.run("pgrep", "-f", "[d]iemcau_drivers panel").split()[0] != old
 
