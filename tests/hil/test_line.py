@@ -19,23 +19,12 @@ COUNT = 400
 
 @pytest.fixture
 def spoiled(room: Room) -> Iterator[Room]:
-    netem = (
-        "tc",
-        "qdisc",
-        "add",
-        "dev",
-        "eth1",
-        "root",
-        "netem",
-        "delay",
-        f"{DELAY_MS:g}ms",
-        "loss",
-        f"{LOSS_PERCENT:g}%",
-    )
+    line = room.kit.shell("ip -o -4 addr show to 10.0.3.0/24 | cut -d' ' -f2").strip()
     room.kit.run("modprobe", "sch_netem")
-    room.kit.run(*netem)
+    spoil = ("delay", f"{DELAY_MS:g}ms", "loss", f"{LOSS_PERCENT:g}%")
+    room.kit.run("tc", "qdisc", "add", "dev", line, "root", "netem", *spoil)
     yield room
-    room.kit.run("tc", "qdisc", "del", "dev", "eth1", "root")
+    room.kit.run("tc", "qdisc", "del", "dev", line, "root")
 
 
 def measured(room: Room, count: int) -> dict[str, Any]:

@@ -21,7 +21,7 @@ CENTRE = "10.0.2.2"
 PROGRAMS = ("qemu-system-x86_64", "qemu-img", "ssh", "scp")
 BOOT_S = 120.0
 """Some 20 s where nothing else runs."""
-CALL_S = 60.0
+CALL_S = 120.0
 # Stock kernels do not boot under the KVM of the machines that this was made on; TCG does everywhere.
 MACHINE = (
     "-M", "q35,usb=off", "-accel", "tcg,thread=multi,tb-size=1024", "-cpu", "Nehalem",
@@ -92,8 +92,9 @@ class VirtualKit:
             "-chardev", f"file,id=serial,path={self._serial},append=on", "-serial", "chardev:serial",
             "-drive", f"file={self.disk},format=qcow2,if=virtio,cache=writeback",
             "-netdev", f"user,id=near,hostfwd=tcp:127.0.0.1:{self._port}-:22",
-            "-device", "virtio-net-pci,netdev=near",
-            "-netdev", "user,id=far,net=10.0.3.0/24", "-device", "virtio-net-pci,netdev=far",
+            "-device", "virtio-net-pci,netdev=near,mac=52:54:00:00:00:02",
+            "-netdev", "user,id=far,net=10.0.3.0/24",
+            "-device", "virtio-net-pci,netdev=far,mac=52:54:00:00:00:03",
         )  # fmt: skip
         with (self.folder / "qemu.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -187,7 +188,7 @@ class VirtualKit:
         return (
             "-i", str(self.image / "key"), port, str(self._port), "-o", "LogLevel=ERROR",
             "-o", "BatchMode=yes",
-            "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=20",
+            "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=90",
             "-o", "ControlMaster=auto", "-o", f"ControlPath={self._hand}/ssh", "-o", "ControlPersist=yes",
         )  # fmt: skip
 
