@@ -11,7 +11,8 @@ from virtual_kit import VirtualKit
 from witness import Witness
 
 AGENT = "diemcau-agent.service"
-PYTHON = "/opt/diemcau/bin/python"
+PYTHON = ("sh", "-c", 'exec "$(readlink -f /opt/diemcau/bin)/python" "$@"', "python")
+"""The agent's own: the link that leads to its folder is none of a virtual environment's."""
 ONLINE_S = 90.0
 SETTINGS = """
 [backends]

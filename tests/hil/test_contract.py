@@ -41,7 +41,7 @@ def test_every_backend_keeps_the_contract_on_its_device(room: Room, tmp_path: Pa
             "setpriv", "--reuid=diemcau", "--regid=diemcau", "--init-groups", "--no-new-privs",
             "env", "-C", "/tmp/suite", "HOME=/tmp", "PYTHONPATH=tests:hw-sim", "DIEMCAU_KIT=1",
             f"DIEMCAU_KIT_OPTIONS={json.dumps(OPTIONS)}",
-            PYTHON, "-m", "pytest", "tests/contract", "-k", "real_device", "-p", "no:cacheprovider",
+            *PYTHON, "-m", "pytest", "tests/contract", "-k", "real_device", "-p", "no:cacheprovider",
             "--timeout", "120", "-q", timeout_s=800, check=False,
         )  # fmt: skip
     finally:

@@ -41,7 +41,7 @@ camera.close()
 def as_daemon(program: str, *arguments: str) -> tuple[str, ...]:
     """A Python program as the daemon's user, with its groups and no right of root's."""
     return ("setpriv", "--reuid=diemcau", "--regid=diemcau", "--init-groups", "--no-new-privs",
-            "env", "-C", "/tmp", "HOME=/tmp", "TMPDIR=/tmp", PYTHON, "-c", program, *arguments)  # fmt: skip
+            "env", "-C", "/tmp", "HOME=/tmp", "TMPDIR=/tmp", *PYTHON, "-c", program, *arguments)  # fmt: skip
 
 
 @quick

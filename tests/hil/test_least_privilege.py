@@ -74,7 +74,7 @@ def test_a_devices_process_opens_its_own_device_and_no_others(
     secrets = ("/var/lib/diemcau/identity/identity.pem", "/etc/diemcau/agent.toml")
     told = room.kit.run(
         "setpriv", "--reuid=diemcau", "--regid=diemcau", "--init-groups", "--no-new-privs",
-        PYTHON, "-P", "-c", TRESPASS, process, own, *others, *secrets,
+        *PYTHON, "-P", "-c", TRESPASS, process, own, *others, *secrets,
     ).splitlines()  # fmt: skip
     assert int(told[0].split()[1]) >= 6, told  # Linux 6.12
     assert told[1] == f"opened {own}", told

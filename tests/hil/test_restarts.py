@@ -67,7 +67,7 @@ def test_a_forged_restart_is_not_obeyed_not_even_of_the_daemons_own_user(room: R
     boot = room.kit.run("cat", "/proc/sys/kernel/random/boot_id")
     asked = json.dumps({"do": "reboot", "command": forged(room, "mallory")})
     told = room.kit.run(
-        "setpriv", "--reuid=diemcau", "--regid=diemcau", "--clear-groups", PYTHON, "-c", ASK, asked
+        "setpriv", "--reuid=diemcau", "--regid=diemcau", "--clear-groups", *PYTHON, "-c", ASK, asked
     )
     assert json.loads(told)["error"]["code"] == "bad_signature", told
     assert room.kit.run("cat", "/proc/sys/kernel/random/boot_id") == boot
