@@ -6,7 +6,6 @@ import json
 
 import pytest
 
-from centre import POINT
 from room import AGENT, Room
 
 pytestmark = [pytest.mark.hil, pytest.mark.quick, pytest.mark.timeout(900)]
@@ -29,7 +28,7 @@ def test_the_kit_enrolled_itself_and_its_token_is_gone(room: Room) -> None:
 def test_the_agent_says_on_the_wire_what_it_stands_on(room: Room) -> None:
     """Through the broker's real rules: TLS of both sides, the certificate's name as the client's."""
 
-    assert room.witness.statuses[POINT]["status"] == "online"
+    room.online()
     assert room.witness.strange == []
     replies = room.centre.command("ping")
     assert replies[-1]["state"] == "done", replies
