@@ -11,6 +11,7 @@
 #   make test-package    installs it on bookworm and trixie, each under a systemd of its own, offline (ARGS="-k trixie")
 #   make hostile         hostile commands against the real dispatcher, none may run (COUNT=100000, SEED=)
 #   make fuzz            atheris on every reader of foreign bytes (MINUTES=10, FUZZ=jws,keys for some, ARGS=--keep)
+#   make virtual-kit     the package on real drivers, in a machine whose kernel plays the room (QUICK=1: the quick form)
 #   make audit           known holes in what is installed; needs the network
 #   make schema          docs/schema and docs/codes.md, from the code
 #   make picture         docs/demo.svg, from a real run
@@ -25,7 +26,8 @@ SUITE ?= trixie
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test deb test-package bench torture hostile fuzz audit schema picture lock fresh clean packages packages-dev
+.PHONY: help setup demo check test deb test-package virtual-kit bench torture hostile fuzz audit schema picture lock fresh clean \
+	packages packages-dev
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -40,7 +42,9 @@ check: packages-dev .venv/dev.stamp
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
 	$(BIN)/lint-imports
-	shellcheck .ci/run provisioning/*.sh provisioning/package/*.sh
+	shellcheck .ci/run provisioning/*.sh provisioning/package/*.sh provisioning/virtual-kit/*.sh \
+		provisioning/virtual-kit/init provisioning/virtual-kit/root/usr/local/sbin/kit-devices \
+		provisioning/virtual-kit/root/usr/local/sbin/kit-vivid
 	shellcheck --shell sh provisioning/package/*/postinst provisioning/package/*/prerm provisioning/package/*/postrm
 	provisioning/secrets.sh
 	provisioning/exposure.sh
@@ -71,6 +75,11 @@ hostile: packages-dev .venv/dev.stamp
 
 fuzz: packages-dev .venv/dev.stamp
 	PYTHONPATH=tests $(BIN)/python tests/fuzz/fuzzing.py --minutes $(or $(MINUTES),10) $(if $(FUZZ),--only $(FUZZ)) $(ARGS)
+
+# One process: the machine under test wants both cores.
+virtual-kit: packages-dev .venv/dev.stamp
+	@provisioning/packages.sh kit $(PYTHON)
+	$(BIN)/python -m pytest tests/hil -m "hil$(if $(QUICK), and quick)" --durations 0 --durations-min 1 $(ARGS)
 
 audit: .venv/dev.stamp
 	provisioning/audit.sh

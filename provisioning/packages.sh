@@ -1,9 +1,9 @@
 #!/bin/sh
-# Debian packages for `make demo` or `make test`: packages.sh demo|dev [PYTHON]. Installs only what is
+# Debian packages for `make demo`, `make test` or `make virtual-kit`: packages.sh demo|dev|kit [PYTHON]. Installs only what is
 # missing, as root or with sudo; where it cannot, one line says what is missing and how to get it.
 # When nothing is missing it needs neither network nor rights.
 set -eu
-set_name=${1:?demo or dev}
+set_name=${1:?demo, dev or kit}
 python=${2:-python3}
 
 wanted="mosquitto pipewire wireplumber pipewire-pulse pulseaudio-utils dbus-daemon libasound2-plugins libportaudio2"
@@ -18,6 +18,11 @@ if [ "$set_name" = dev ]; then
     wanted="$wanted systemd strace util-linux"
     # The package: built, looked at, tried on Debians of its own.
     wanted="$wanted dpkg-dev lintian mmdebstrap"
+fi
+
+if [ "$set_name" = kit ]; then
+    # The machine, its disk, and the way into it.
+    wanted="$wanted qemu-system-x86 qemu-utils mmdebstrap debian-archive-keyring e2fsprogs cpio xz-utils openssh-client mount"
 fi
 
 fail() {

@@ -43,8 +43,9 @@ SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", 
 """Debian puts daemons where a common user's PATH does not look."""
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test whose program is not installed is an error, never a skip: a green run has run everything."""
+    """A test whose program is not installed is an error, never a skip: a green run ran all it was asked."""
     for marker, programs in PROGRAMS.items():
         missing = [program for program in programs if shutil.which(program, path=SEARCH_PATH) is None]
         wanted = [item.nodeid for item in items if item.get_closest_marker(marker) is not None]

@@ -15,7 +15,7 @@ from diemcau_sim.acoustics import Acoustics
 from diemcau_sim.pipewire import PipewireRoom
 from diemcau_sim.server import serving
 from diemcau_sim.world import World
-from rigs import wait_until
+from rigs import kit_options, wait_until
 
 PIPEWIRE = "PipeWire"
 
@@ -73,7 +73,7 @@ def sound(
         world.set_speaker(volume_percent=70.0)
         wait_until(room.agrees)
     else:
-        yield from _rig(lambda: factory({}), None)
+        yield from _rig(lambda: factory(kit_options(row)), None)
 
 
 def _rig(another: Callable[[], AudioBackend], world: World | None) -> Iterator[SoundRig]:

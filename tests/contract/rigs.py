@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -61,9 +63,15 @@ def build(row: Row, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
     if row.ground == ROOM:
         return _room(row, options, folder)
     if row.ground in (DEVICE, "this machine"):
-        return Rig(_Closing(load(row.process, row.backend)(options)))
+        return Rig(_Closing(load(row.process, row.backend)({**options, **kit_options(row)})))
     below = {"v4l2": _v4l2, "picamera2": _picamera2, "cec": _cec, "gpio": _gpio, "sysfs": _sysfs}[row.backend]
     return below(options, FakeSysfs(folder / "root"), monkeypatch)
+
+
+def kit_options(row: Row) -> Mapping[str, Any]:
+    """Which of a kit's devices is meant: DIEMCAU_KIT_OPTIONS, JSON, by process or process-backend."""
+    table: dict[str, Any] = json.loads(os.environ.get("DIEMCAU_KIT_OPTIONS", "{}"))
+    return {**table.get(row.process, {}), **table.get(f"{row.process}-{row.backend}", {})}
 
 
 class _Closing:

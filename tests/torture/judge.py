@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from kits import Failed, Kit, Shelf, until
+
 from witness import Name, Witness
 
 CONNECTED_S = 30.0

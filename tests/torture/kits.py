@@ -17,11 +17,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self, cast
 
-from witness import Name
-
 from diemcau_sim.mortal import MORTAL
 from diemcau_sim.server import WorldServer
 from diemcau_sim.world import World
+from witness import Name
 
 AGENT = Path(sys.executable).with_name("diemcau-agent")
 STREAMS = ("event", "telemetry")

@@ -18,9 +18,9 @@ from kits import Failed, Kit, Shelf, until
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.subscribeoptions import SubscribeOptions
-from witness import Witness
 
 from diemcau_sim.mosquitto import PrivateMosquitto
+from witness import Witness
 
 LANES = 3
 LOSS = 0.3

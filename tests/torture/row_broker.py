@@ -19,9 +19,9 @@ from typing import Literal
 from door import Door
 from judge import collecting, finish
 from kits import Failed, Kit, Shelf
-from witness import Witness
 
 from diemcau_sim.mosquitto import PrivateMosquitto
+from witness import Witness
 
 Fault = Literal["killed", "restarted", "refusing", "kicking"]
 FAULTS: tuple[Fault, ...] = ("killed", "restarted", "refusing", "kicking")

@@ -22,9 +22,9 @@ from typing import Any
 from door import Door
 from kits import Failed, Kit
 from supervisor import Supervisor
-from witness import Witness
 
 from diemcau_sim.mosquitto import PrivateMosquitto
+from witness import Witness
 
 JUMPS = {
     "a-day-on": "+1d",

@@ -22,9 +22,9 @@ from typing import Any, cast
 from filling import fill
 from kits import STREAMS, Failed, Kit
 from supervisor import Supervisor
-from witness import Name, Witness
 
 from diemcau_sim.mosquitto import PrivateMosquitto
+from witness import Name, Witness
 
 KITS = 3
 """At once: a start takes half a second of a core."""

@@ -26,10 +26,10 @@ from door import Door
 from filling import fill
 from kits import Failed, Kit, Shelf, until
 from supervisor import Supervisor
-from witness import Witness
 
 import cards
 from diemcau_sim.mosquitto import PrivateMosquitto
+from witness import Witness
 
 UP_S = 10.0
 ONLINE_S = 45.0

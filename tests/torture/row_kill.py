@@ -17,9 +17,9 @@ from typing import Any
 
 from judge import collecting, drained, judge
 from kits import Failed, Kit, Shelf
-from witness import Witness
 
 from diemcau_sim.mosquitto import PrivateMosquitto
+from witness import Witness
 
 KITS = 6
 """At once: each delivers 20 documents a second at most, and makes half as many in a life."""

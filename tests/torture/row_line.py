@@ -22,10 +22,10 @@ from typing import Any
 from door import Door, Mood
 from judge import collecting, finish
 from kits import Failed, Kit, Shelf
-from witness import Witness
 
 from diemcau_agent.spool import Spool
 from diemcau_sim.mosquitto import PrivateMosquitto
+from witness import Witness
 
 CUTS: tuple[Mood, ...] = ("silent", "deaf", "dumb", "refusing")
 LANES = 10

@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 from door import Door
 from kits import Failed, Kit
-from witness import Witness
 
 from diemcau_sim.mosquitto import PrivateMosquitto
+from witness import Witness
 
 DEVICES = ("camera", "microphone", "speaker", "display", "panel")
 ONLINE_S = 60.0

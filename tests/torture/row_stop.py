@@ -15,9 +15,9 @@ from types import MappingProxyType
 import psutil
 from kits import Failed, Kit, until
 from supervisor import Supervisor
-from witness import Witness
 
 from diemcau_sim.mosquitto import PrivateMosquitto
+from witness import Witness
 
 WORKERS: Mapping[str, tuple[tuple[str, ...], str | None]] = MappingProxyType(
     {

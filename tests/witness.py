@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 from paho.mqtt.client import Client, ConnectFlags, MQTTMessage
@@ -26,10 +28,11 @@ class Witness:
 
     ``documents``: every spooled document heard, by name. ``conflicts``: names under which two different ones
     came. ``done``: ids of commands that were answered ``done``: acknowledged on the wire. ``told``: ids of
-    commands whose outcome an event told. ``nonces``: of each point's newest ``online``.
+    commands whose outcome an event told. ``nonces``: of each point's newest ``online``. ``papers``: the
+    folder of the certificate that it shows; None: none, at a broker that wants none.
     """
 
-    def __init__(self, port: int, iss: str = ISS) -> None:
+    def __init__(self, port: int, iss: str = ISS, papers: Path | None = None) -> None:
         self.documents: dict[Name, bytes] = {}
         self.conflicts: list[Name] = []
         self.events: list[dict[str, Any]] = []
@@ -55,6 +58,10 @@ class Witness:
         self._client.on_subscribe = self._taken
         self._client.on_message = self._hear
         self._client.reconnect_delay_set(1, 1)
+        if papers is not None:
+            context = ssl.create_default_context(cafile=papers / "ca.pem")
+            context.load_cert_chain(papers / "cert.pem", papers / "key.pem")
+            self._client.tls_set_context(context)  # pyright: ignore[reportUnknownMemberType]
         self._subscribed = threading.Event()
         properties = Properties(PacketTypes.CONNECT)
         properties.SessionExpiryInterval = 86_400
