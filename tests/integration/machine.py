@@ -53,12 +53,14 @@ exec unshare --pid --fork --mount --uts --ipc --cgroup --net --kill-child=KILL s
 INNER = """
 mount -t tmpfs tmpfs "$WORK/memory" && mkdir "$WORK/memory/upper" "$WORK/memory/work" "$WORK/memory/root"
 root="$WORK/memory/root"
-mount -t overlay overlay -o "lowerdir=/,upperdir=$WORK/memory/upper,workdir=$WORK/memory/work" "$root"
+mount -t overlay overlay -o "lowerdir=$LOWER,upperdir=$WORK/memory/upper,workdir=$WORK/memory/work" "$root"
 kit="$root/opt/diemcau"
-mkdir -p "$kit/site" "$kit/python"
 cp -r "$WORK/kit/." "$root/"
-mount --bind "$SITE" "$kit/site"
-[ "$PREFIX" = /usr ] || mount --bind "$PREFIX" "$kit/python"
+if [ -d "$kit/lib" ]; then
+    mkdir -p "$kit/site" "$kit/python"
+    mount --bind "$SITE" "$kit/site"
+    [ "$PREFIX" = /usr ] || mount --bind "$PREFIX" "$kit/python"
+fi
 cd "$root"
 mount -t proc proc proc
 mount -t sysfs sysfs sys
@@ -70,7 +72,7 @@ mkdir -p mnt/before
 pivot_root . mnt/before
 cd /
 umount -l /mnt/before
-systemd-sysusers diemcau.conf
+if [ -d /opt/diemcau/lib ]; then systemd-sysusers diemcau.conf; fi
 ip link set lo up
 exec env -i container=diemcau PATH=/usr/sbin:/usr/bin:/sbin:/bin \
     /lib/systemd/systemd --system --unit=basic.target --log-target=console
@@ -85,12 +87,14 @@ find "$WORK/cgroup/$GROUP" -depth -type d -exec rmdir {} +
 class Machine:
     """``with Machine(folder) as machine: machine.run("systemctl", "start", ...)``."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, lower: Path = Path("/")) -> None:
+        """``lower``: whose files it has a copy of."""
         self.folder = folder
         self._group = f"diemcau-test-{os.getpid()}-{time.monotonic_ns()}"
         self._environment = {
             **os.environ,
             "WORK": str(folder),
+            "LOWER": str(lower),
             "GROUP": self._group,
             "SITE": sysconfig.get_path("purelib"),
             "PREFIX": sys.base_prefix,
