@@ -39,7 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
-    from . import contents, target, write
+    from . import contents, write
+    from .target import boot_partition
 
     settings, pieces = contents.of_kit(arguments.kit)
     kit = options.kit(arguments, settings)
@@ -52,8 +53,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
         if not arguments.yes:
             _ask(what, settings.point)
 
-    with target.boot_partition(arguments.target, agreed) as root:
-        write.write(root, kit, pieces)
+    write.write(boot_partition(arguments.target, agreed), kit, pieces)
     _say(arguments.target, kit, settings, contents.TOKEN in pieces)
     return OK
 
@@ -75,7 +75,7 @@ def _say(target: Path, kit: seed.Kit, settings: Settings, with_token: bool) -> N
     print(f"{target}: {kit.point} at its first boot; cable: {cable}", end="")
     print(f", VLAN {network.vlan}" if network.vlan else "", end="")
     print(f", Wi-Fi {network.wifi.ssid}" if network.wifi else "", end="")
-    print(f"; SSH: {kit.technician.name}, by key" if kit.technician else "; SSH: off")
+    print(f"; SSH: {kit.technician.name}, by key" if kit.technician.keys else "; SSH: off")
     if with_token:
         print(
             "The token on it can be read by whoever holds the card, until the first boot has taken it away."

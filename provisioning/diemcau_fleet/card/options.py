@@ -95,7 +95,7 @@ def kit(arguments: argparse.Namespace, settings: Settings) -> seed.Kit:
         locale=arguments.locale,
         timezone=arguments.timezone,
         network=seed.Network(_static(arguments, settings), arguments.vlan, _wifi(arguments)),
-        technician=seed.Technician(arguments.ssh_user, keys) if keys else None,
+        technician=seed.Technician(arguments.ssh_user, keys),
     )
 
 

@@ -49,7 +49,8 @@ class Network:
 
 @dataclass(frozen=True)
 class Technician:
-    """Who may log in, with these keys and no password; nobody where there is no such person."""
+    """The one account, without a password: where it has no keys, nobody can log in. Without any account cloud-init
+    makes its own, and Raspberry Pi OS asks for a name on the screen."""
 
     name: str
     keys: tuple[str, ...]
@@ -61,7 +62,7 @@ class Kit:
     locale: str
     timezone: str
     network: Network
-    technician: Technician | None = None
+    technician: Technician
 
 
 def user_data(kit: Kit, digest: str) -> str:
@@ -73,7 +74,7 @@ def user_data(kit: Kit, digest: str) -> str:
         "timezone": kit.timezone,
         "ssh_pwauth": False,
         "disable_root": True,
-        "users": [_user(kit.technician)] if kit.technician else [],
+        "users": [_user(kit.technician)],
         # At each boot until the last step switches cloud-init off: runcmd is never run again where the plug
         # was pulled in the middle of it. It waits for cloud-init's own work, which waits for this: no --wait.
         "bootcmd": [
@@ -151,15 +152,16 @@ def kernel_line(line: str, instance: str, wifi: bool) -> str:
 
 
 def _user(technician: Technician) -> Mapping[str, object]:
-    return {
+    user = {
         "name": technician.name,
         "gecos": "Technician",
         "groups": ["adm", "audio", "sudo", "video"],
         "shell": "/bin/bash",
         "lock_passwd": True,
-        "sudo": "ALL=(ALL) NOPASSWD:ALL",
-        "ssh_authorized_keys": list(technician.keys),
     }
+    if technician.keys:
+        user |= {"sudo": "ALL=(ALL) NOPASSWD:ALL", "ssh_authorized_keys": list(technician.keys)}
+    return user
 
 
 def _yaml(document: Mapping[str, object]) -> str:

@@ -4,70 +4,43 @@ from __future__ import annotations
 
 import os
 import stat
-import subprocess
-import tempfile
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
+from .boot import Boot, Fat, Mounted
 from .errors import CardError
 
 SYS = Path("/sys")
 PROC = Path("/proc")
-_MOUNT_S = 60
 _FAT_TYPES = (0x04, 0x06, 0x0B, 0x0C, 0x0E)
 _SECTOR = 512
 
 
-@dataclass(frozen=True)
-class Extent:
-    """Where the FAT file system lies in the device or image; ``size`` None: to its end."""
-
-    offset: int
-    size: int | None
-
-
-@contextmanager
-def boot_partition(target: Path, agreed: Callable[[str], None]) -> Generator[Path]:
-    """Its root, to be written to; on the card when this ends. ``agreed`` is told which device it is before it
-    is touched, and raises CardError where it is not the one. Raises CardError, OSError."""
+def boot_partition(target: Path, agreed: Callable[[str], None]) -> Boot:
+    """``agreed`` is told which device it is before that is touched; it raises CardError where it is not
+    the one. Raises CardError, OSError."""
     try:
         kind = target.stat().st_mode
     except FileNotFoundError:
         raise CardError(f"{target}: no such directory, device or image") from None
     if stat.S_ISDIR(kind):
         _refuse_own(target)
-        _expect_boot_files(target, target)
-        yield target
-        _flush(target)
-        return
-    if stat.S_ISBLK(kind):
-        agreed(card_in_reader(target))
-    elif not stat.S_ISREG(kind):
-        raise CardError(f"{target}: expected a directory, a block device or an image")
-    if os.geteuid() != 0:
-        raise CardError(f"{target}: mounting it needs root; or give the directory where it is mounted")
-    extent = fat_extent(target)
-    with tempfile.TemporaryDirectory(prefix="diemcau-card-") as at:
-        options = f"loop,offset={extent.offset},nosuid,nodev,noexec,umask=0077,iocharset=utf8"
-        if extent.size is not None:
-            options += f",sizelimit={extent.size}"
-        _run("mount", "-t", "vfat", "-o", options, str(target), at)
-        try:
-            _expect_boot_files(Path(at), target)
-            yield Path(at)
-            _flush(Path(at))
-        finally:
-            _run("umount", at)
-    opened = os.open(target, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
+        found: Boot = Mounted(target)
+    else:
+        if stat.S_ISBLK(kind):
+            agreed(card_in_reader(target))
+        elif not stat.S_ISREG(kind):
+            raise CardError(f"{target}: expected a directory, a block device or an image")
+        found = Fat(target, fat_offset(target))
+    missing = sorted({"cmdline.txt", "config.txt"} - found.names())
+    if missing:
+        raise CardError(
+            f"{target}: has no {' and no '.join(missing)}; expected Raspberry Pi OS's boot partition"
+        )
+    return found
 
 
-def fat_extent(target: Path) -> Extent:
+def fat_offset(target: Path) -> int:
     """By the first sector: a partition's own, or the table of a whole card. Raises CardError, OSError."""
     with target.open("rb") as file:
         sector = file.read(_SECTOR)
@@ -78,14 +51,13 @@ def fat_extent(target: Path) -> Extent:
             f"{target}: no partition table and no FAT; expected a card with Raspberry Pi OS on it"
         )
     if sector[82:87] == b"FAT32" or sector[54:58] == b"FAT1":
-        return Extent(0, None)
+        return 0
     first = sector[446:462]
     if first[4] not in _FAT_TYPES:
         raise CardError(
             f"{target}: its first partition is of type 0x{first[4]:02x}, expected FAT (Raspberry Pi OS)"
         )
-    begin, length = (int.from_bytes(first[at : at + 4], "little") for at in (8, 12))
-    return Extent(begin * _SECTOR, length * _SECTOR)
+    return int.from_bytes(first[8:12], "little") * _SECTOR
 
 
 def card_in_reader(device: Path) -> str:
@@ -124,14 +96,6 @@ def _refuse_own(folder: Path) -> None:
         raise CardError(f"{folder}: is on this machine's own boot partition")
 
 
-def _expect_boot_files(folder: Path, told: Path) -> None:
-    missing = [name for name in ("cmdline.txt", "config.txt") if not (folder / name).is_file()]
-    if missing:
-        raise CardError(
-            f"{told}: has no {' and no '.join(missing)}; expected Raspberry Pi OS's boot partition"
-        )
-
-
 def _mounted(numbers: str) -> str | None:
     for line in (PROC / "self/mountinfo").read_text().splitlines():
         fields = line.split()
@@ -142,20 +106,3 @@ def _mounted(numbers: str) -> str | None:
 
 def _swaps() -> list[str]:
     return [Path(line.split()[0]).name for line in (PROC / "swaps").read_text().splitlines()[1:]]
-
-
-def _flush(folder: Path) -> None:
-    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
-
-
-def _run(*command: str) -> None:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_MOUNT_S)
-    except FileNotFoundError:
-        raise CardError(f"{command[0]}: not installed (apt-get install mount)") from None
-    if done.returncode != 0:
-        raise CardError(f"{' '.join(command)}: {done.stderr.strip()}")
