@@ -20,21 +20,10 @@ for program in mmdebstrap unshare git; do
 done
 
 root=$(mktemp -d "${TMPDIR:-/tmp}/diemcau-fresh-$suite.XXXXXX")
-apt_settings=$(mktemp)
-trap 'rm -f "$apt_settings"; [ -n "${KEEP:-}" ] || rm -rf --one-file-system "$root"' EXIT
-
-# shellcheck disable=SC2016  # the template is apt's
-mirror() { # LABEL: where apt gets the archive of that label from
-    apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' "Label: $1" | sort -u | head -n 1
-}
-archive=$(mirror Debian)
-[ -n "$archive" ] || fail "apt knows no Debian archive; run apt-get update first"
-security=$(mirror Debian-Security)
-apt-config dump | { grep -E '^(Acquire::(Check-|Retries|https?::)|APT::.*Proxy)' || true; } >"$apt_settings"
+trap '[ -n "${KEEP:-}" ] || rm -rf --one-file-system "$root"' EXIT
 
 echo "== bare Debian $suite in $root"
-mmdebstrap --quiet --variant=minbase --include=ca-certificates,git,make,python3 --aptopt="$apt_settings" \
-    "$suite" "$root" "deb $archive $suite main" ${security:+"deb $security $suite-security main"}
+"$repository/provisioning/bare-debian.sh" "$suite" "$root" ca-certificates,git,make,python3
 git clone --quiet "file://$repository" "$root/root/diemcau"
 git -C "$root/root/diemcau" log -1 --format='== %h %s'
 

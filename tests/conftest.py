@@ -24,6 +24,7 @@ PROGRAMS = {
         "ss",
         "mosquitto",
     ),
+    "package": ("mmdebstrap", "dpkg-deb", "unshare", "nsenter", "pivot_root"),
     "tshark": ("tshark",),
     "pipewire": (
         "pipewire",

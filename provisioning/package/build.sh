@@ -116,7 +116,8 @@ for script in postinst prerm postrm; do
 done
 cp provisioning/package/triggers "$root/DEBIAN/triggers"
 size_kib=$(du --summarize --apparent-size --block-size=1024 --exclude=DEBIAN "$root" | cut -f1)
-sed "s/@VERSION@/$version/; s/@ARCH@/$arch/; s/@SIZE@/$size_kib/" "$recipe/control" | sed '/^#/d' >"$root/DEBIAN/control"
+sed "s/@VERSION@/$version/; s/@ARCH@/$arch/; s/@SIZE@/$size_kib/" "$recipe/control" |
+    sed '/^#/d' | awk '/^ / && wanted { printf "%s", $0; next } NR > 1 { print "" } { printf "%s", $0; wanted = /^Depends:/ } END { print "" }' >"$root/DEBIAN/control"
 (cd "$root" && find . -type f ! -path './DEBIAN/*' ! -path ./etc/diemcau/agent.toml -printf '%P\0' | sort -z |
     xargs -0 md5sum) >"$root/DEBIAN/md5sums"
 find "$root" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import signing
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[1]
 PACKAGES = (
     "agent/diemcau_agent",
     "drivers/diemcau_drivers",
