@@ -1,3 +1,4 @@
+#!/bin/bash
 # Read by the shell inside an arm64 root (arm64.sh): the first boot, and whether a kit is what it left.
 echo "-- $(uname -m), $(python3 --version), $(dpkg --print-architecture)"
 boot=/boot/firmware

@@ -33,7 +33,7 @@ trap 'rm -rf "$work"' EXIT
 echo "== the package"
 ARCH=arm64 OUT=$work provisioning/package/build.sh diemcau >/dev/null
 package=$(echo "$work"/diemcau_*_arm64.deb)
-ls -sh --block-size=KiB "$package" | sed "s|$work/||"
+stat --printf='%n: %s bytes\n' "$package" | sed "s|$work/||"
 
 # A kit as the office makes it, and its card.
 fleet() { .venv/bin/python -P -c 'import sys; from diemcau_fleet.cli import main; sys.exit(main())' "$@"; }
@@ -53,7 +53,9 @@ for suite; do
     echo "== Debian $suite, arm64"
     emulate
     # The seed is judged by the cloud-init that Raspberry Pi OS has: trixie's.
-    root=$(ARCH=arm64 ALSO=${suite/#trixie/cloud-init,netplan.io} && ALSO=${ALSO/#bookworm/} && export ARCH ALSO && provisioning/package/root.sh "$suite")
+    also=""
+    [ "$suite" != trixie ] || also=cloud-init,netplan.io
+    root=$(ARCH=arm64 ALSO=$also provisioning/package/root.sh "$suite")
     boot=$work/boot-$suite
     prepare "$boot"
     # shellcheck disable=SC2016  # expanded by the inner shell

@@ -1,0 +1,29 @@
+#!/bin/bash
+# A bare Debian in a new directory, as root: bare-debian.sh SUITE DIRECTORY PACKAGE,PACKAGE... Mirror, proxies and
+# their settings are this machine's own, read from its apt when this runs; nothing of it is written down here.
+# ARCH=arm64: another architecture, which this machine must be able to run (binfmt_misc).
+set -euo pipefail
+suite=${1:?bookworm or trixie}
+root=${2:?where to}
+packages=${3:?which packages}
+
+fail() {
+    echo "bare-debian: $*" >&2
+    exit 1
+}
+
+[ "$(id -u)" = 0 ] || fail "needs root, to mount and chroot"
+command -v mmdebstrap >/dev/null || fail "mmdebstrap is missing; as root: apt-get install mmdebstrap"
+apt_settings=$(mktemp)
+trap 'rm -f "$apt_settings"' EXIT
+
+# shellcheck disable=SC2016  # the template is apt's
+mirror() { # LABEL: where apt gets the archive of that label from
+    apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' "Label: $1" | sort -u | head -n 1
+}
+archive=$(mirror Debian)
+[ -n "$archive" ] || fail "apt knows no Debian archive; run apt-get update first"
+security=$(mirror Debian-Security)
+apt-config dump | { grep -E '^(Acquire::(Check-|Retries|https?::)|APT::.*Proxy)' || true; } >"$apt_settings"
+mmdebstrap --quiet ${ARCH:+--architectures="$ARCH"} --variant=minbase --include="$packages" --aptopt="$apt_settings" \
+    "$suite" "$root" "deb $archive $suite main" ${security:+"deb $security $suite-security main"}
