@@ -1,4 +1,4 @@
-"""A card as Raspberry Pi Imager leaves it, a kit's files as the office makes them, and ``diemcau-fleet card``."""
+"""A card as Raspberry Pi Imager leaves it, a kit's files from the office, and ``diemcau-fleet card``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from diemcau_fleet.office import kit_settings
 
 POINT = "xp-0417"
 TOKEN = "b25lLXRpbWUtdG9rZW4tb2YtYS10ZXN0LWtpdA"
-CMDLINE = "console=tty1 root=PARTUUID=4d8fd085-02 rootfstype=ext4 fsck.repair=yes rootwait resize ds=nocloud;i=rpi-imager-1\n"
+CMDLINE = (
+    "console=tty1 root=PARTUUID=4d8fd085-02 rootfstype=ext4 fsck.repair=yes rootwait resize "
+    "ds=nocloud;i=rpi-imager-1\n"
+)
 BOOT_FILES = {
     "cmdline.txt": CMDLINE,
     "config.txt": "[all]\n",
@@ -41,11 +44,14 @@ def kit_folder(folder: Path, point: str = POINT, token: str = TOKEN) -> Path:
 def deb(
     folder: Path, name: str = "diemcau", architecture: str = "arm64", version: str = "1.0", script: str = ""
 ) -> Path:
-    """A real package with nothing in it but ``script``, run as its postinst."""
+    """A real package: one file that holds its version, and ``script`` as its postinst."""
     tree = folder / f"{name}-{version}-{architecture}"
-    (tree / "DEBIAN").mkdir(parents=True)
+    for folder_in_it in ("DEBIAN", "usr/share"):
+        (tree / folder_in_it).mkdir(parents=True)
+    (tree / "usr/share" / name).write_text(f"{version}\n")
     (tree / "DEBIAN/control").write_text(
-        f"Package: {name}\nVersion: {version}\nArchitecture: {architecture}\nMaintainer: t <t@t>\nDescription: t\n"
+        f"Package: {name}\nVersion: {version}\nArchitecture: {architecture}\n"
+        "Maintainer: t <t@t>\nDescription: t\n"
     )
     if script:
         (tree / "DEBIAN/postinst").write_text(script)

@@ -29,7 +29,7 @@ place() { # MODE SOURCE DESTINATION: whole or not at all
 }
 
 # Left read-only by a run that was cut short.
-if mountpoint --quiet "$boot"; then mount -o remount,rw "$boot"; fi
+if [ ! -w "$boot" ]; then mount -o remount,rw "$boot"; fi
 if [ -x "$root_tool" ]; then "$root_tool" rw; fi
 
 say "đang cài đặt lần đầu, vài phút; đừng rút điện" "first installation, some minutes; do not pull the plug"
@@ -59,10 +59,20 @@ rm -f kit/token
 sync -f "$boot"
 
 say "đang cài đặt gói phần mềm" "installing the package"
-dpkg --configure -a || :
-if ! dpkg --force-confold --install packages/*.deb >/var/lib/diemcau-first-boot.log 2>&1; then
-    cat /var/lib/diemcau-first-boot.log
-    tail -n 15 /var/lib/diemcau-first-boot.log | on_card "$card/dpkg.txt"
+log=/var/lib/diemcau-first-boot.log
+dpkg --configure -a >"$log" 2>&1 || :
+set --
+for package in packages/*.deb; do # what the image has as new as this, or newer, stays
+    name=$(dpkg-deb --field "$package" Package)
+    has=$(dpkg-query --show --showformat '${db:Status-Status} ${Version}' "$name" 2>/dev/null) || has=""
+    case $has in
+    "installed "*) dpkg --compare-versions "${has#* }" ge "$(dpkg-deb --field "$package" Version)" && continue ;;
+    esac
+    set -- "$@" "$package"
+done
+if [ $# -gt 0 ] && ! dpkg --force-confold --install "$@" >>"$log" 2>&1; then
+    cat "$log"
+    tail -n 15 "$log" | on_card "$card/dpkg.txt"
     fail "không cài được gói phần mềm, lý do trong diemcau/dpkg.txt trên thẻ" \
         "the package cannot be installed; diemcau/dpkg.txt on the card says why"
 fi
