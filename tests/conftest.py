@@ -26,6 +26,8 @@ PROGRAMS = {
     ),
     "package": ("mmdebstrap", "dpkg-deb", "unshare", "nsenter", "pivot_root"),
     "tshark": ("tshark",),
+    "cloud_init": ("cloud-init",),
+    "fat": ("mkfs.vfat", "mcopy", "sfdisk", "dpkg-deb"),
     "pipewire": (
         "pipewire",
         "wireplumber",

@@ -14,6 +14,7 @@ from boot_card import POINT, TOKEN, Prepare
 from diemcau_fleet.card import boot, contents, seed, write
 from diemcau_fleet.card.errors import CardError
 
+pytestmark = pytest.mark.fat
 OFFSET = 4 * 2**20
 ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB0pVgdxZ3nZDGOaO8y1r1rVZ5mHqf2Q0mC2m6Fj0b4X an@office"
 KIT = seed.Kit(POINT, "vi_VN.UTF-8", "Asia/Ho_Chi_Minh", seed.Network(), seed.Technician("kythuat", ()))

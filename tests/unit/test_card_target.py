@@ -15,7 +15,7 @@ from cards import run
 from diemcau_fleet.card import target
 from diemcau_fleet.card.errors import CardError
 
-pytestmark = pytest.mark.mounts
+pytestmark = [pytest.mark.mounts, pytest.mark.fat]
 OFFSET = 4 * 2**20
 
 

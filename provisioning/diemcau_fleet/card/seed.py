@@ -49,8 +49,8 @@ class Network:
 
 @dataclass(frozen=True)
 class Technician:
-    """The one account, without a password: where it has no keys, nobody can log in. Without any account cloud-init
-    makes its own, and Raspberry Pi OS asks for a name on the screen."""
+    """The one account, without a password: where it has no keys, nobody can log in. Without any account
+    cloud-init makes its own, and Raspberry Pi OS asks for a name on the screen."""
 
     name: str
     keys: tuple[str, ...]
@@ -105,7 +105,10 @@ def network_config(network: Network) -> str:
             "dhcp4": False,
             "dhcp6": False,
             "addresses": [str(static.address)],
-            "routes": [{"to": "default", "via": str(static.gateway)}],
+            # Not "default": older readers of cloud-init's know no such network.
+            "routes": [
+                {"to": "::/0" if static.gateway.version == 6 else "0.0.0.0/0", "via": str(static.gateway)}
+            ],
             "optional": True,
         }
         if static.dns:
