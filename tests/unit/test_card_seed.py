@@ -60,7 +60,8 @@ def test_cloud_init_makes_of_a_network_config_what_was_meant(name: str) -> None:
     network = NETWORKS[name]
     done = subprocess.run(
         ["/usr/bin/python3", "-c", READ],
-        input=seed.network_config(network), capture_output=True, text=True, env={"PATH": "/usr/bin"}, check=True,
+        input=seed.network_config(network),
+        capture_output=True, text=True, env={"PATH": "/usr/bin"}, check=True,
     )  # fmt: skip
     links = json.loads(done.stdout)
     uplink = links[f"eth0.{network.vlan}" if network.vlan else "eth0"]
