@@ -7,6 +7,8 @@
 #   make check           ruff, pyright, import-linter, shellcheck, exposure of the units
 #   make bench           the budgets, measured (BENCH=full for a whole probe period at rest)
 #   make torture         the faults of the table, in slices that add up (MINUTES=20, ROWS=kill,line; REPORT=1: the table)
+#   make deb             dist/diemcau_VERSION_ARCH.deb, the kit's package (ARCH=arm64, VERSION=, PACKAGE=diemcau-fleet: the centre's)
+#   make test-package    installs it on bookworm and trixie, each under a systemd of its own, offline (ARGS="-k trixie")
 #   make hostile         hostile commands against the real dispatcher, none may run (COUNT=100000, SEED=)
 #   make fuzz            atheris on every reader of foreign bytes (MINUTES=10, FUZZ=jws,keys for some, ARGS=--keep)
 #   make audit           known holes in what is installed; needs the network
@@ -23,7 +25,7 @@ SUITE ?= trixie
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test bench torture hostile fuzz audit schema picture lock fresh clean packages packages-dev
+.PHONY: help setup demo check test deb test-package bench torture hostile fuzz audit schema picture lock fresh clean packages packages-dev
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -38,12 +40,13 @@ check: packages-dev .venv/dev.stamp
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
 	$(BIN)/lint-imports
-	shellcheck .ci/run provisioning/*.sh
+	shellcheck .ci/run provisioning/*.sh provisioning/package/*.sh
+	shellcheck --shell sh provisioning/package/*/postinst provisioning/package/*/prerm provisioning/package/*/postrm
 	provisioning/secrets.sh
 	provisioning/exposure.sh
 
 test: packages-dev .venv/dev.stamp
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(or $(ARGS),--ignore tests/torture)
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(or $(ARGS),--ignore tests/torture --ignore tests/package)
 ifeq ($(ARGS),)
 	$(BIN)/python -m pytest --numprocesses 2 tests/torture
 endif
@@ -56,6 +59,12 @@ bench: packages-dev .venv/dev.stamp
 torture: packages-dev .venv/dev.stamp
 	PYTHONPATH=tests $(BIN)/python tests/torture/torture.py --minutes $(or $(MINUTES),20) \
 		$(if $(ROWS),--rows $(ROWS)) $(if $(REPORT),--report)
+
+deb: .venv/demo.stamp
+	@$(if $(ARCH),ARCH=$(ARCH)) $(if $(VERSION),VERSION=$(VERSION)) provisioning/package/build.sh $(PACKAGE)
+
+test-package: packages-dev .venv/dev.stamp
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal tests/package $(ARGS)
 
 hostile: packages-dev .venv/dev.stamp
 	PYTHONPATH=tests $(BIN)/python tests/hostile/onslaught.py --count $(or $(COUNT),100000) $(if $(SEED),--seed $(SEED))

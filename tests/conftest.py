@@ -24,6 +24,7 @@ PROGRAMS = {
         "ss",
         "mosquitto",
     ),
+    "deb": ("dpkg-deb", "lintian"),
     "package": ("mmdebstrap", "dpkg-deb", "unshare", "nsenter", "pivot_root"),
     "tshark": ("tshark",),
     "cloud_init": ("cloud-init",),

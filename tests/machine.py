@@ -12,6 +12,7 @@ import sys
 import sysconfig
 import time
 from pathlib import Path
+from typing import Self
 
 import signing
 
@@ -106,7 +107,7 @@ class Machine:
         self.init = 0
         """systemd's pid, as it is seen from here."""
 
-    def __enter__(self) -> Machine:
+    def __enter__(self) -> Self:
         self._lay_out(self.folder / "kit")
         (self.folder / "memory").mkdir()
         (self.folder / "cgroup").mkdir()

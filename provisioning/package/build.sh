@@ -1,7 +1,7 @@
 #!/bin/bash
 # dist/PACKAGE_VERSION_ARCH.deb, the same bytes each time: build.sh [diemcau|diemcau-fleet]. In it: our wheels and
 # those of the lock, for every Python and the one architecture, from which the target makes its venv without a
-# network (install-venv.sh). Needs pip's and apt's own mirrors, nothing else.
+# network (install-venv.sh). The lock's wheels come from pip's own mirror, once (.cache/wheels).
 #   ARCH=amd64|arm64     default this machine's
 #   VERSION=0.1.1        another version than agent/diemcau_agent/__init__.py says, for a trial of an upgrade
 #   OUT=dist             where it goes
@@ -50,11 +50,21 @@ awk -v not="$from_debian" 'BEGIN { split(not, names, " "); for (i in names) leav
     /^[^ #]/ { split($0, name, "=="); keep = !(name[1] in leave) } keep' "$lock" >"$work/lock.txt"
 platforms=(--platform "manylinux2014_$machine")
 for minor in $(seq 17 36); do platforms+=(--platform "manylinux_2_${minor}_$machine"); done # bookworm's glibc is 2.36
-for of in 311 313; do
-    "$python" -m pip download --quiet --quiet --disable-pip-version-check --require-hashes --no-deps \
-        --only-binary :all: --implementation cp --python-version "$of" "${platforms[@]}" \
-        --requirement "$work/lock.txt" --dest "$house" || fail "no wheels for Python $of on $machine"
-done
+fetched=.cache/wheels/$arch-$(cat "$work/lock.txt" "$0" | sha256sum | cut -c1-12)
+mkdir -p "${fetched%/*}"
+exec 9>"$fetched.lock"
+flock 9
+if [ ! -d "$fetched" ]; then
+    rm -rf "$fetched.part"
+    for of in 311 313; do
+        "$python" -m pip download --quiet --quiet --disable-pip-version-check --require-hashes --no-deps \
+            --only-binary :all: --implementation cp --python-version "$of" "${platforms[@]}" \
+            --requirement "$work/lock.txt" --dest "$fetched.part" || fail "no wheels for Python $of on $machine"
+    done
+    mv "$fetched.part" "$fetched"
+fi
+exec 9>&-
+cp "$fetched"/*.whl "$house"
 
 # Our own, from a copy: a build leaves nothing in the checkout.
 cp -r pyproject.toml hatch_build.py README.md LICENSE agent drivers provisioning "$work/source"
@@ -63,8 +73,10 @@ sed -i "s/^__version__ = .*/__version__ = \"$version\"/" "$work/source/agent/die
 sed -i "s/^version = .*/version = \"$version\"/" "$work/source/provisioning/pyproject.toml"
 projects=("$work/source")
 [ "$package" = diemcau ] || projects+=("$work/source/provisioning")
-"$python" -m pip wheel --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation \
-    --wheel-dir "$house" "${projects[@]}" || fail "our own wheel cannot be built"
+for project in "${projects[@]}"; do
+    (cd "$project" && "$python" -m hatchling build --target wheel --directory "$house" >"$work/log" 2>&1) ||
+        { tail -n 5 "$work/log" >&2 && fail "our own wheel cannot be built"; }
+done
 "$python" - "$house" >"$root/usr/share/$package/requirements.txt" <<'END'
 """Name, version and hash of every wheel in a folder, as pip wants them."""
 import hashlib, itertools, pathlib, sys
@@ -86,7 +98,7 @@ for unit in systemd/diemcau-*.{service,socket,timer,path}; do
     case " $fleets " in *" $stem "*) whose=diemcau-fleet ;; esac
     [ "$whose" = "$package" ] || continue
     put 644 "$unit" "usr/lib/systemd/system/$(basename "$unit")"
-    units="$units $(basename "$unit")"
+    case $unit in *@.*) ;; *) units="$units $(basename "$unit")" ;; esac # a template is started by others only
 done
 # shellcheck disable=SC2086  # a list of words
 installable=$(cd systemd && grep --files-with-matches '^\[Install\]' $units | tr '\n' ' ')
@@ -125,6 +137,6 @@ find "$root" -type d -exec chmod 755 {} +
 
 mkdir -p "$out"
 made=$out/${package}_${version}_$arch.deb
-dpkg-deb --root-owner-group -Zxz --build "$root" "$work/made.deb" >/dev/null
+dpkg-deb --root-owner-group -Zxz -z1 --build "$root" "$work/made.deb" >/dev/null
 mv "$work/made.deb" "$made"
 echo "$made"
