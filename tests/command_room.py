@@ -197,7 +197,7 @@ class Room:
 
     async def idle(self) -> None:
         """Until no command runs and every reply has left; 10 s at most."""
-        await until(lambda: not self.dispatcher._running)
+        await until(lambda: not self.dispatcher._running.tasks)
         await self.dispatcher._replies.told()
 
     async def replied(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from diemcau_agent.config import Enrolment
@@ -9,6 +10,7 @@ from diemcau_agent.enrolment.est import Est
 from diemcau_agent.enrolment.pair import Pair
 from diemcau_agent.enrolment.steps import Enrolling, Outcome
 from diemcau_agent.enrolment.store import Store
+from diemcau_agent.enrolment.timekeeping import set_forward
 from diemcau_agent.enrolment.token import TokenFile
 from est_server import EstServer
 from fakeclock import FakeClock
@@ -21,17 +23,24 @@ FUTURE_S = 400 * 365 * 86400.0
 class KitClock(FakeClock):
     settable = True
     waited_s = 0.0
+    stubborn = False
+    called: Callable[[], object] | None = None
+    """What happens while somebody waits."""
 
     def may_set(self) -> bool:
         return self.settable
 
     def set(self, wall_s: float) -> None:
         assert wall_s > self.wall_s, "a clock is never set back"
+        if self.stubborn:
+            raise PermissionError(1, "Operation not permitted")
         self.wall_s = wall_s
 
     def wait(self, seconds: float) -> None:
         self.wall_s += seconds
         self.waited_s += seconds
+        if self.called is not None:
+            self.called()
 
 
 class Kit:
@@ -65,6 +74,10 @@ class Kit:
     def enrol(self, *, renew: bool = False) -> Outcome:
         """A new run of the program. Raises EnrolError."""
         return self.enrolling().run(renew=renew)
+
+    def set_clock(self) -> float | None:
+        """What diemcau-clock.service does. Raises EnrolError."""
+        return set_forward(POINT, str(self.ca_file), self.store, self.clock)
 
     @property
     def identity(self) -> Pair:

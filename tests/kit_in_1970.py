@@ -1,4 +1,5 @@
-"""A kit whose clock stands where a test wants it: the real steps in their own process, under libfaketime."""
+"""A kit whose clock stands where a test wants it: the real steps in their own process, under libfaketime, and
+what diemcau-clock.path starts while they wait, by the same clock."""
 
 from __future__ import annotations
 
@@ -18,22 +19,27 @@ from diemcau_agent.config import Enrolment
 from diemcau_agent.enrolment.est import Est
 from diemcau_agent.enrolment.steps import Enrolling
 from diemcau_agent.enrolment.store import Store
+from diemcau_agent.enrolment.timekeeping import set_forward
 from diemcau_agent.enrolment.token import TokenFile
 
 class Clock:
-    may = not "{settable}" == "no"
     def wall(self): return time.time()
     def synced(self): return False
-    def may_set(self): return self.may
     def wait(self, seconds):
-        raise AssertionError("a clock that nothing keeps is set")
+        assert store.clock_wanted_file.exists(), "nobody is called"
+        if "{settable}" == "yes":
+            set_forward("xp-0417", wanted.ca_file, store, Settable())
+
+class Settable(Clock):
+    def may_set(self): return True
     def set(self, wall_s):
         assert wall_s > time.time()
         Path("{rc}").write_text(time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(wall_s)))
 
 folder = Path("{folder}")
 wanted = Enrolment(url="{url}", ca_file={ca_file}, token_file=str(folder / "token"))
-enrolling = Enrolling("xp-0417", wanted, Store(folder / "identity"), Clock(),
+store = Store(folder / "identity")
+enrolling = Enrolling("xp-0417", wanted, store, Clock(),
                       TokenFile(folder / "token", None), Est(wanted.url, wanted.ca_file))
 began_s = time.time()
 try:
@@ -43,11 +49,11 @@ except EnrolError as error:
 told |= {{"clock_set": enrolling.notes.clock_set, "began_s": began_s, "ended_s": time.time()}}
 print(json.dumps(told))
 """
-"""The real steps in a process whose clock is libfaketime's, OpenSSL's with it. Setting it moves that one."""
+"""Setting the clock moves libfaketime's, which is OpenSSL's too."""
 
 
 class Faked:
-    """A kit whose clock is ``at``, and may be moved."""
+    """A kit whose clock is ``at``. ``settable``: whether there is anybody who sets it when called."""
 
     def __init__(
         self,

@@ -55,6 +55,9 @@ INNER = """
 mount -t tmpfs tmpfs "$WORK/memory" && mkdir "$WORK/memory/upper" "$WORK/memory/work" "$WORK/memory/root"
 root="$WORK/memory/root"
 mount -t overlay overlay -o "lowerdir=$LOWER,upperdir=$WORK/memory/upper,workdir=$WORK/memory/work" "$root"
+# What this machine itself may have of ours is not the kit's.
+rm -rf "$root/opt/diemcau" "$root/etc/diemcau" "$root"/var/lib/diemcau* "$root"/var/lib/private/diemcau* \
+    "$root"/etc/systemd/system/diemcau* "$root/etc/systemd/system/mosquitto.service.d"
 kit="$root/opt/diemcau"
 cp -r "$WORK/kit/." "$root/"
 if [ -d "$kit/lib" ]; then
@@ -75,7 +78,9 @@ mkdir -p mnt/before
 pivot_root . mnt/before
 cd /
 umount -l /mnt/before
-if [ -d /opt/diemcau/lib ]; then systemd-sysusers diemcau.conf; fi
+# So that what systemd mounts for a unit's credentials arrives there: in a container it leaves this to us.
+mount --make-rshared /
+if [ -d /opt/diemcau/lib ]; then systemd-sysusers diemcau.conf diemcau-fleet.conf; fi
 ip link set lo up
 exec env -i container=diemcau PATH=/usr/sbin:/usr/bin:/sbin:/bin \
     /lib/systemd/systemd --system --unit=basic.target --log-target=console
@@ -197,9 +202,11 @@ class Machine:
             program = opt / "bin" / name
             program.write_text(f'#!/bin/sh\nexport {place}\nexec {home}/bin/{version} {more}"$@"\n')
             program.chmod(0o755)
-        for unit in (*(REPOSITORY / "systemd").glob("*.service"), *(REPOSITORY / "systemd").glob("*.socket")):
-            shutil.copy(unit, units)
-        shutil.copy(REPOSITORY / "systemd/diemcau.sysusers", kit / "usr/lib/sysusers.d/diemcau.conf")
+        for kind in ("service", "socket", "path"):
+            for unit in (REPOSITORY / "systemd").glob(f"*.{kind}"):
+                shutil.copy(unit, units)
+        for users in ("diemcau", "diemcau-fleet"):
+            shutil.copy(REPOSITORY / f"systemd/{users}.sysusers", kit / f"usr/lib/sysusers.d/{users}.conf")
         (kit / "etc/diemcau/agent.toml").write_text(SETTINGS)
         # A simulated room's reboot helper is elsewhere: here it is the real one.
         drop_in = units / "diemcau-agent.service.d"

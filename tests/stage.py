@@ -106,7 +106,7 @@ class Stage:
     async def start_again(self, *, killed: bool = False, boot: str = "boot-1", pause_s: float = 3.0) -> None:
         """The agent ends, or is killed, and comes back; the connection and its nonce are new."""
         if killed:
-            for task in set(self.room.dispatcher._running.values()):
+            for task in set(self.room.dispatcher._running.tasks.values()):
                 task.cancel()
             await settle()
             await crash(self.room.spool)
@@ -142,7 +142,7 @@ class Stage:
         before = self.ran.total(), self.moved()
         self.tally.last = None
         await self.room.dispatcher.receive(message.topic, message.payload, message.retained)
-        if self.room.dispatcher._running:
+        if self.room.dispatcher._running.tasks:
             await self.room.idle()
         await settle(2)
         if (self.ran.total(), self.moved()) != before:

@@ -27,6 +27,11 @@ class Address(msgspec.Struct, frozen=True):
             parts.scheme, parts.hostname or "", parts.port or _PORTS[parts.scheme], parts.path or "/mqtt"
         )
 
+    @property
+    def secure(self) -> bool:
+        """TLS, bare or below a WebSocket."""
+        return self.scheme != "mqtt"
+
 
 class Tls(msgspec.Struct, frozen=True):
     ca_file: str | None

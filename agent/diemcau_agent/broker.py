@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import secrets
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,8 +15,8 @@ from .backoff import STABLE_S, Backoff
 from .clock import Clock, wait
 from .config import Settings
 from .model import Status, encode
-from .mqtt import ConnectFailed, Connection, ConnectionLost, Message, NotEnrolled, Refused, Will
-from .outage import silent
+from .mqtt import ConnectFailed, Connection, ConnectionLost, Message, NotEnrolled, Refused, Will, silent
+from .nonces import PERIOD_S, Nonces
 from .stamp import Stamp, new_connection
 from .topics import CONFERENCE_FILTER, NOTICE_FILTERS, command_filters, point
 
@@ -29,36 +28,6 @@ each return that failed, up to :data:`RETURN_CAP_S`."""
 RETURN_CAP_S = 6 * 3600.0
 REACH_S = 5.0
 MOVED = "left for the first broker"
-NONCE_PERIOD_S = 600.0
-NONCE_GRACE_S = 60.0
-
-
-class Nonces:
-    """128 random bits, new at each connection and every 10 minutes; the one before is good for 60 s more."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._before: tuple[str, float] | None = None
-        self.current = ""
-        self.renew()
-
-    def renew(self) -> str:
-        now = self._clock.monotonic()
-        if self.current:
-            self._before = (self.current, now + NONCE_GRACE_S)
-        self.current = secrets.token_hex(16)
-        return self.current
-
-    def valid(self, nonce: str | None) -> bool:
-        if nonce is None:
-            return False
-        if secrets.compare_digest(nonce.encode(), self.current.encode()):
-            return True
-        return (
-            self._before is not None
-            and self._clock.monotonic() <= self._before[1]
-            and secrets.compare_digest(nonce.encode(), self._before[0].encode())
-        )
 
 
 class Broker:
@@ -257,7 +226,7 @@ class Broker:
 
     async def _renew_nonces(self) -> None:
         while True:
-            await self._clock.sleep(NONCE_PERIOD_S)
+            await self._clock.sleep(PERIOD_S)
             self.nonces.renew()
             await self.say_status()
 

@@ -37,7 +37,7 @@ class Child:
         self._writer = writer
         self._listener = listener
         self.confined = False
-        """Whether it has shut itself in; it says so as it greets."""
+        """Whether it has shut itself in, by Landlock and by seccomp; it says so as it greets."""
         self._next_id = 0
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -125,7 +125,8 @@ class Child:
         event, ident = message.get("event"), message.get("id")
         if "ready" in message and not self._ready.done():
             ready = message["ready"]
-            self.confined = isinstance(ready, dict) and bool(cast("dict[str, Any]", ready).get("landlock"))
+            told = cast("dict[str, Any]", ready) if isinstance(ready, dict) else {}
+            self.confined = bool(told.get("landlock")) and bool(told.get("seccomp"))
             self._ready.set_result(None)
         elif isinstance(event, str):
             if event not in OURS_TO_TELL:

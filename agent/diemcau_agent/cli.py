@@ -11,13 +11,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import __version__
+from .arguments import add_output, number
 from .audit.arguments import add_parser as add_audit
 from .exits import NOT, OK, USAGE
+from .line.arguments import add_parser as add_probe
 
 if TYPE_CHECKING:
     from .config import Settings
@@ -53,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     press = commands.add_parser("press", help="as if the room's button were pressed")
     press.add_argument(
         "--hold",
-        type=_number(float, 0, 60, "seconds"),
+        type=number(float, 0, 60, "seconds"),
         default=0.0,
         metavar="SECONDS",
         help="hold it down (cancels, or calls for help)",
@@ -62,8 +64,7 @@ def parser() -> argparse.ArgumentParser:
     line = commands.add_parser("line", help="the line to the centre: now, its path, the last 24 hours")
     baseline = commands.add_parser("baseline", help="record how the room is today as what is good")
     for command in (status, selftest, press, watch, line, baseline):
-        command.add_argument("--json", action="store_true", help="JSON, for programs")
-        command.add_argument("--language", choices=("vi", "en"), help="default: the settings', then LANG's")
+        add_output(command, "the settings', then LANG's")
         where = command.add_mutually_exclusive_group()
         where.add_argument(
             "--runtime-dir",
@@ -73,25 +74,7 @@ def parser() -> argparse.ArgumentParser:
         )
         where.add_argument("--config", type=Path, metavar="FILE", help="the settings of the agent to ask")
 
-    probe = commands.add_parser("probe", help="measure the line to a STAMP reflector (RFC 8762)")
-    probe.add_argument("target", type=_target, metavar="HOST[:PORT]", help="default port: 862; [IPV6]:PORT")
-    probe.add_argument("--count", type=_number(int, 1, 240_000, "packets"), default=100, metavar="N")
-    probe.add_argument(
-        "--interval-ms",
-        type=_number(float, 0.5, 60_000, "milliseconds"),
-        default=20.0,
-        metavar="M",
-        help="default: 20",
-    )
-    probe.add_argument(
-        "--size", type=_packet_size, default=72, metavar="B", help="of UDP payload; default: 72"
-    )
-    probe.add_argument(
-        "--dscp", type=_number(int, 0, 63, "a DSCP"), default=46, metavar="D", help="default: 46 (EF)"
-    )
-    probe.add_argument("--json", action="store_true", help="JSON, for programs")
-    probe.add_argument("--language", choices=("vi", "en"), help="default: LANG's")
-
+    add_probe(commands)
     add_audit(commands)
     reboot = commands.add_parser(
         "reboot-helper", help="restart the machine for whom it may (by systemd only)"
@@ -100,10 +83,13 @@ def parser() -> argparse.ArgumentParser:
     reboot.add_argument("--user", default="diemcau", metavar="NAME", help="the agent's; default: diemcau")
 
     enrol = commands.add_parser("enrol", help="get or renew this kit's certificate (EST, RFC 7030)")
-    enrol.add_argument("--config", type=Path, required=True, metavar="FILE", help="the settings, TOML")
     enrol.add_argument("--renew", action="store_true", help="now; default: at two thirds of its life")
-    enrol.add_argument("--json", action="store_true", help="JSON, for programs")
-    enrol.add_argument("--language", choices=("vi", "en"), help="default: the settings'")
+    set_clock = commands.add_parser(
+        "set-clock", help="set a clock that nothing keeps forward to where this kit's certificate begins"
+    )
+    for command in (enrol, set_clock):
+        command.add_argument("--config", type=Path, required=True, metavar="FILE", help="the settings, TOML")
+        add_output(command, "the settings'")
 
     check = commands.add_parser("check-config", help="check a settings file, telling every error")
     check.add_argument("file", type=Path, metavar="FILE")
@@ -112,58 +98,6 @@ def parser() -> argparse.ArgumentParser:
     )
     schema.add_argument("--out", type=Path, metavar="DIR", help="write them there, one file each")
     return whole
-
-
-def _number(kind: Callable[[str], float], least: float, most: float, what: str) -> Callable[[str], float]:
-    """argparse names the option and shows this message."""
-
-    def read(text: str) -> float:
-        try:
-            value = kind(text)
-        except ValueError:
-            value = least - 1
-        if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"got {text!r}, expected {what} from {least} to {most}")
-        return value
-
-    return read
-
-
-def _packet_size(text: str) -> float:
-    if text == "44":  # bare; anything longer takes a TLV's header of 4
-        return 44
-    try:
-        return _number(int, 48, 1472, "bytes")(text)
-    except argparse.ArgumentTypeError as error:
-        raise argparse.ArgumentTypeError(f"{error}, or 44") from None
-
-
-def _target(text: str) -> tuple[str, int]:
-    """HOST, HOST:PORT, an IPv6 address, or [IPV6]:PORT."""
-    host, port = text, "862"
-    if text.startswith("["):
-        host, bracket, rest = text[1:].partition("]")
-        port = rest[1:] if rest.startswith(":") else port if bracket and not rest else ""
-    elif text.count(":") == 1:
-        host, _, port = text.partition(":")
-    good = host and not any(character.isspace() for character in host)
-    if ":" in host or text.startswith("["):
-        good = _is_ipv6(host)
-    if not good or not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
-        raise argparse.ArgumentTypeError(
-            f"got {text!r}, expected HOST, HOST:PORT or [IPV6]:PORT, a port from 1 to 65535"
-        )
-    return host, int(port)
-
-
-def _is_ipv6(text: str) -> bool:
-    import ipaddress
-
-    try:
-        ipaddress.IPv6Address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _load(path: Path) -> Settings | None:
@@ -193,12 +127,10 @@ def _enrol(arguments: argparse.Namespace) -> int:
         return USAGE
     from .enrolment import command
 
-    return command.enrol(
-        settings,
-        renew=arguments.renew,
-        as_json=arguments.json,
-        language=arguments.language or settings.language,
-    )
+    language = arguments.language or settings.language
+    if arguments.command == "set-clock":
+        return command.set_clock(settings, as_json=arguments.json, language=language)
+    return command.enrol(settings, renew=arguments.renew, as_json=arguments.json, language=language)
 
 
 def _check_config(arguments: argparse.Namespace) -> int:
@@ -319,6 +251,7 @@ _COMMANDS = {
     "probe": _probe,
     "audit": _audit,
     "enrol": _enrol,
+    "set-clock": _enrol,
     "check-config": _check_config,
     "schema": _schema,
     "reboot-helper": _reboot_helper,

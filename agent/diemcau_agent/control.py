@@ -1,12 +1,14 @@
 """The control socket's server: how a person or a page on this machine talks to the running agent.
 
-A Unix socket of mode 0600, one JSON object a line; the peer's uid must be the agent's own or root's.
-What can be asked and what comes back: :mod:`.control_requests`. Whatever goes wrong is
+A Unix socket of mode 0600; the peer's uid must be the agent's own or root's. Its first line is what is in the
+file ``control.key`` beside the socket, which the agent's own device processes cannot read
+(:mod:`.control_key`); then one JSON object a line. What can be asked and what comes back:
+:mod:`.control_requests`. Whatever goes wrong is
 ``{"error": {"code", "detail"}}``, with ``got`` and ``expected`` where the request was at fault:
 
 * ``bad_request``    not JSON, no such request, an unknown key, a value out of bounds
 * ``too_large``      a line over the limit; the connection is closed
-* ``not_permitted``  another user; the connection is closed
+* ``not_permitted``  another user, or one that does not show the key; the connection is closed
 * ``busy``           too many connections (closed), or what was asked is going on already
 * ``failed``         and any other code with which the room refuses (:class:`Refused`)
 """
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
@@ -22,8 +25,8 @@ from typing import Any, Protocol
 
 import msgspec
 
+from . import control_key, peer
 from . import control_requests as requests
-from . import peer
 from .control_requests import MAX_REQUEST_BYTES
 from .model import Scope, Trigger
 
@@ -31,6 +34,8 @@ SOCKET_NAME = "control.sock"
 MAX_CONNECTIONS = 16
 IDLE_S = 60.0
 """A connection that asks nothing for this long is closed."""
+KEY_S = 5.0
+"""As long as it may take to show the key: who has none must not hold a place that others wait for."""
 WRITE_S = 30.0
 """A client that reads nothing for this long is dropped; it may come back."""
 _SEND_BUFFER_BYTES = 32 * 1024  # small, so that a watcher who was stopped does not see a long past first
@@ -97,13 +102,14 @@ class Control:
     def __init__(self, path: Path, room: ControlRoom) -> None:
         self._path = path
         self._room = room
+        self._key = b""
         self._open = 0
         self._count = 0
         self.listening = asyncio.Event()
 
     async def serve(self) -> None:
         """Raises SocketTaken where the socket cannot be had."""
-        listener = _bind(self._path)
+        listener, self._key = _bind(self._path)
         inode = self._path.stat().st_ino
         try:
             async with asyncio.TaskGroup() as group:
@@ -132,6 +138,8 @@ class Control:
                 await wire.error("not_permitted", "only root and the agent's own user may ask")
             elif self._open > MAX_CONNECTIONS:
                 await wire.error("busy", f"more than {MAX_CONNECTIONS} connections")
+            elif not await self._shows_the_key(reader):
+                await wire.error("not_permitted", f"the first line is not what is in {control_key.KEY_NAME}")
             else:
                 while await self._exchange(reader, wire):
                     pass
@@ -140,6 +148,14 @@ class Control:
         finally:
             self._open -= 1
             writer.close()
+
+    async def _shows_the_key(self, reader: asyncio.StreamReader) -> bool:
+        try:
+            async with asyncio.timeout(KEY_S):
+                shown = await reader.readline()
+        except (TimeoutError, ValueError):  # ValueError: a line over the limit
+            return False
+        return secrets.compare_digest(shown, self._key)
 
     async def _exchange(self, reader: asyncio.StreamReader, wire: _Wire) -> bool:
         """One request and its answer; False when the connection is over."""
@@ -253,8 +269,8 @@ def permitted(peer_uid: int, own_uid: int) -> bool:
     return peer_uid in (0, own_uid)
 
 
-def _bind(path: Path) -> socket.socket:
-    """Bound but not yet listening with mode 0600: nobody can connect before the mode is set."""
+def _bind(path: Path) -> tuple[socket.socket, bytes]:
+    """Bound but not yet listening with mode 0600, and the new key: nobody connects before both are there."""
     if path.exists():
         if _answers(path):
             raise SocketTaken(f"{path}: another agent is running here")
@@ -264,10 +280,11 @@ def _bind(path: Path) -> socket.socket:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         listener.bind(os.fspath(path))
         path.chmod(0o600)
+        key = control_key.make(path.parent)
     except OSError as error:  # no such directory, no right to it, or a path over 107 bytes
         listener.close()
         raise SocketTaken(f"{path}: cannot be bound: {error}") from error
-    return listener
+    return listener, key
 
 
 def _answers(path: Path) -> bool:

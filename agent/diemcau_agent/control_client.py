@@ -18,6 +18,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self, cast
 
+from . import control_key
+
 CONNECT_S = 5.0
 MAX_LINE_BYTES = 4 * 1024 * 1024
 
@@ -56,6 +58,11 @@ class ControlClient:
         except OSError as error:
             self._socket.close()
             raise NoAgent(f"{path}: {error.strerror or error}") from error
+        try:
+            self._write(control_key.read(path.parent))
+        except OSError as error:
+            self._socket.close()
+            raise NoAgent(f"{path.with_name(control_key.KEY_NAME)}: {error.strerror or error}") from error
 
     def __enter__(self) -> Self:
         return self
@@ -90,9 +97,12 @@ class ControlClient:
                 return cast("Document", message.get("ok", {}))
 
     def send(self, request: Mapping[str, Any]) -> None:
+        self._write(json.dumps(request).encode() + b"\n")
+
+    def _write(self, line: bytes) -> None:
         self._socket.settimeout(CONNECT_S)
         try:
-            self._socket.sendall(json.dumps(request).encode() + b"\n")
+            self._socket.sendall(line)
         except TimeoutError as error:
             raise NoAnswer(f"{self.path}: the agent reads nothing") from error
         except OSError:

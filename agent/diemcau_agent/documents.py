@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+
+import msgspec
 
 from diemcau_drivers.contract import PROCESS_OF, Look
 
 from . import __version__, host
 from .book import HealthBook
 from .config import Settings
-from .model import Birth, DeviceBirth, Hardware, Health, Software
+from .model import Birth, DeviceBirth, Hardware, Health, Selftest, Software, encode
 from .stamp import Stamp
 
 
@@ -63,3 +65,36 @@ def health(stamp: Stamp, book: HealthBook) -> Health:
         host=host_part,
         line=line_part,
     )
+
+
+class Retained:
+    """Those of this room, encoded. ``settings()``: those in force. ``online()``: as
+    :meth:`.broker.Broker.online`."""
+
+    def __init__(
+        self,
+        settings: Callable[[], Settings],
+        stamp: Stamp,
+        book: HealthBook,
+        looks: Mapping[str, Look],
+        online: Callable[[], bytes],
+    ) -> None:
+        self._settings = settings
+        self._stamp = stamp
+        self._book = book
+        self._looks = looks
+        self._online = online
+
+    def birth(self) -> bytes:
+        return encode(birth(self._settings(), self._stamp, self._looks))
+
+    def health(self) -> bytes:
+        return encode(health(self._stamp, self._book))
+
+    def greeting(self, last: Selftest | None) -> list[tuple[str, bytes]]:
+        """After each connect: birth, status, health, selftest, in this order."""
+        documents = [("birth", self.birth()), ("status", self._online()), ("health", self.health())]
+        if last is not None:
+            report = msgspec.structs.replace(last, connection=self._stamp.connection)
+            documents.append(("selftest", encode(report)))
+        return documents

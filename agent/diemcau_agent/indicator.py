@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from diemcau_drivers.contract import DeviceError
 
 from .clock import Clock, wait
-from .model import Readiness
+from .model import Readiness, Reading
 from .text import translate
 from .worker import Ask
 
@@ -207,3 +207,8 @@ class Indicator:
 
     async def _set_words(self, words: str) -> None:
         await self._ask("display", "set", {"message": words})
+
+
+def seen(screen: Mapping[str, Reading]) -> bool:
+    """Whether people see what we put on it, as far as it told: not known is not seen."""
+    return screen.get("power") == "on" and screen.get("active_input") is True

@@ -1,7 +1,7 @@
 """What readings mean: codes, worst first. Pure.
 
 One cause gives one code: a black picture is not also dark, covered and blurred, a muted microphone
-not also silent. A reading that is missing gives no code and clears none (:func:`covers`).
+not also silent. A reading that is missing gives no code and clears none (:mod:`.coverage`).
 
 The line's readings are those of :mod:`.line`: the interface's, the path's and the record's.
 """
@@ -14,6 +14,7 @@ from typing import Any
 from diemcau_drivers.contract import PROCESS_OF
 
 from .codes import CODES, worst
+from .coverage import told
 from .thresholds import DEFAULTS, REFERENCE_DBFS, Baseline, Thresholds, calibrated
 
 
@@ -24,7 +25,7 @@ def judge(
     limits: Thresholds = DEFAULTS,
 ) -> tuple[str, ...]:
     """Codes of ``device`` (a device, "host" or "line"), worst first. KeyError: no such device."""
-    return worst(_JUDGES[device](_numbers(readings), calibrated(baseline, limits)))
+    return worst(_JUDGES[device](told(readings), calibrated(baseline, limits)))
 
 
 def judge_loop(
@@ -42,7 +43,7 @@ def judge_loop(
     it that the microphone hears at all: only then is a chirp that was not found the speaker's.
     """
     limits = calibrated(baseline, limits)
-    seen = _numbers(readings)
+    seen = told(readings)
     if seen.get("found") is False:
         return ("speaker_silent",), ()
     if seen.get("clipped_ratio", 0) > limits.clipped_ratio_max:
@@ -78,43 +79,11 @@ def failure_code(device: str, kind: str) -> str | None:
     return code if code in CODES else None
 
 
-def covers(device: str, readings: Mapping[str, Any]) -> frozenset[str]:
-    """The codes of ``device`` that a look with these readings tells of, seen or not.
-
-    Where there are readings at all, the device is neither absent nor hung nor crashed.
-    """
-    seen = _numbers(readings)
-    told = {code for code, needs in _NEEDS[device].items() if all(has(seen, name) for name in needs)}
-    return frozenset(told) | gone(device) if told else frozenset()
-
-
-def gone(device: str) -> frozenset[str]:
-    """The codes of ``device`` being absent, hung or crashed, which any answer of its own disproves."""
-    return frozenset(code.name for code in CODES.values() if code.bound == "gone" and device in code.devices)
-
-
-def known(device: str, readings: Mapping[str, Any]) -> bool:
-    """Whether enough was read to call ``device`` ok where no code holds."""
-    seen = _numbers(readings)
-    if device == "microphone" and seen.get("muted") is True:
-        return True
-    return all(has(seen, name) for name in _CORE[device])
-
-
-def has(readings: Mapping[str, Any], name: str) -> bool:
-    """Whether the reading was told; ``a|b`` asks for either."""
-    return any(readings.get(option) is not None for option in name.split("|"))
-
-
 def ratios(device: str, readings: Mapping[str, Any], baseline: Baseline | None) -> dict[str, float]:
     """Readings that only a baseline gives: ``sharpness_ratio``."""
     normal = None if baseline is None or device != "camera" else baseline.reading("camera", "sharpness")
-    sharpness = _numbers(readings).get("sharpness")
+    sharpness = told(readings).get("sharpness")
     return {} if not normal or sharpness is None else {"sharpness_ratio": round(sharpness / normal, 3)}
-
-
-def _numbers(readings: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in readings.items() if value is not None}
 
 
 def _camera(seen: dict[str, Any], limits: Thresholds) -> tuple[str, ...]:
@@ -249,7 +218,7 @@ def _centre_gone(seen: Mapping[str, Any]) -> bool:
 
 def line_cause(readings: Mapping[str, Any], limits: Thresholds = DEFAULTS) -> str | None:
     """The first broken link of the line, from near to far; None where none is."""
-    return next(iter(_line(_numbers(readings), limits)), None)
+    return next(iter(_line(told(readings), limits)), None)
 
 
 _JUDGES: dict[str, Callable[[dict[str, Any], Thresholds], tuple[str, ...]]] = {
@@ -261,68 +230,3 @@ _JUDGES: dict[str, Callable[[dict[str, Any], Thresholds], tuple[str, ...]]] = {
     "host": _host,
     "line": _line,
 }
-
-_NEEDS: dict[str, dict[str, tuple[str, ...]]] = {
-    "camera": {
-        "frame_black": ("dark_ratio",),
-        "frame_covered": ("luma_std",),
-        "frame_frozen": ("motion_db",),
-        "frame_overexposed": ("bright_ratio",),
-        "frame_dark": ("luma_mean",),
-        "frame_blurred": ("sharpness",),
-    },
-    "microphone": {
-        "microphone_muted": ("muted",),
-        "microphone_silent": ("level_dbfs",),
-        "microphone_quiet": ("level_dbfs",),
-        "microphone_clipping": ("clipped_ratio",),
-        "microphone_hum": ("hum_db", "level_dbfs"),
-        "microphone_noisy": ("noise_floor_dbfs",),
-    },
-    "speaker": {"speaker_muted": ("muted|volume_percent",)},
-    "display": {
-        "display_absent": ("connected",),
-        "display_standby": ("power",),
-        "display_wrong_input": ("active_input",),
-        "display_no_cec": ("power|cec",),
-    },
-    "panel": {"button_stuck": ("button_held_s",)},
-    "host": {
-        "disk_full": ("disk_free_percent",),
-        "disk_read_only": ("disk_writable",),
-        "too_hot": ("temperature_c",),
-        "under_voltage": ("throttled_bits",),
-        "throttled": ("throttled_bits",),
-        "memory_low": ("memory_available_percent",),
-        "load_high": ("load_per_core",),
-        "clock_unsynced": ("clock_synced",),
-    },
-    "line": {
-        "cable": ("carrier",),
-        "address": ("has_address",),
-        "gateway": ("gateway_answers|broker_connected",),
-        "broker": ("broker_connected",),
-        "negotiated_slow": ("speed_mbps|duplex|wifi_dbm",),
-        "wifi_weak": ("speed_mbps|duplex|wifi_dbm",),
-        "dns": ("dns_answers",),
-        "clock": ("broker_connected",),
-        "mtu": ("mtu_passes",),
-        "uplink_loss": ("loss_percent|beyond_gateway",),
-        "uplink_delay": ("rtt_ms_p50|broker_rtt_ms_p50",),
-        "uplink_jitter": ("jitter_ms",),
-        "centre": ("broker_connected",),
-        "reflector_silent": ("reflector_answers",),
-    },
-}
-"""Which readings tell of a code. A code that no reading tells of is found by the self-test or an error."""
-
-_CORE: dict[str, tuple[str, ...]] = {
-    "camera": ("luma_mean", "motion_db", "sharpness"),
-    "microphone": ("level_dbfs",),
-    "speaker": ("muted|volume_percent",),
-    "display": ("connected",),
-    "panel": ("button_held_s",),
-    "host": ("memory_available_percent", "disk_free_percent", "disk_writable", "clock_synced"),
-    "line": ("carrier", "broker_connected"),
-}
-"""Without these nothing good can be said. Not every machine has a temperature, nor every card a hum."""

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 AGENT_UNIT = "diemcau-agent.service"
 UNITS = (
     AGENT_UNIT,
+    "diemcau-clock.service",
     "diemcau-enrol.service",
     "diemcau-reboot.service",
     "systemd-timesyncd.service",

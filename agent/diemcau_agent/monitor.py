@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from diemcau_drivers.contract import DeviceError, Look
 
-from . import judges
+from . import coverage, judges
 from .book import HealthBook
 from .clock import Clock, wait
 from .codes import CODES
@@ -240,9 +240,9 @@ def seen(device: str, look: Look, baseline: Baseline | None, limits: Thresholds 
     readings = {**look.readings, **judges.ratios(device, look.readings, baseline)}
     return Observation(
         judges.judge(device, readings, baseline, limits),
-        judges.covers(device, readings) | judges.gone(device),
+        coverage.covers(device, readings) | coverage.gone(device),
         readings=readings,
-        known=not look.passive and judges.known(device, readings),
+        known=not look.passive and coverage.known(device, readings),
         blind=look.passive and look.in_use_by is None,  # switched off by order: nobody can tell how it is
         in_use_by=look.in_use_by,
     )
@@ -254,4 +254,4 @@ def failure(device: str, error: DeviceError) -> Observation:
     if code is None:
         blind = error.kind != "busy"
         return Observation((), frozenset(), known=False, blind=blind, in_use_by=error.in_use_by)
-    return Observation((code,), judges.gone(device), known=False, stuck=error.kind == "stuck")
+    return Observation((code,), coverage.gone(device), known=False, stuck=error.kind == "stuck")

@@ -8,28 +8,26 @@ last sign of life that was kept.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Literal
 
+from . import signs
 from .clock import Clock, rfc3339
 from .commands.context import Tell
-from .commands.journal import Entry
-from .signs import Sign
+from .commands.journal import Entry, Journal
+from .database import DatabaseError
+from .mqtt import silent
+from .signs import AliveMark, Sign
+from .spool import Spool
+from .stamp import Stamp
+
+log = logging.getLogger(__name__)
 
 CENTRES = frozenset({"broker", "centre", "reflector_silent"})
 """Causes that lie at the centre; every other broken link is the line's."""
-SILENT = (
-    "keep alive", "timed out", "no answer", "unreachable", "no route", "not known", "name resolution",
-)  # fmt: skip
-"""What a connection's end says where nothing came from the other side. A close or a refusal did come."""
-
 Cause = Literal["power", "command", "agent", "line", "broker"]
-
-
-def silent(reason: str) -> bool:
-    """Whether a connection ended, or failed, because nothing came from the other side: the line's way."""
-    return any(word in reason.lower() for word in SILENT)
 
 
 class Outages:
@@ -108,6 +106,22 @@ def absence(last: Sign | None, now: Sign, ordered: frozenset[str] = frozenset())
         "began_mono_ms": last.mono_ms,
         "reason": "stopped in good order" if last.stopping else "no goodbye",
     }
+
+
+async def tell_absence(spool: Spool, mark: AliveMark, stamp: Stamp, tell: Tell) -> None:
+    """Since the session before: what it was of, and since when, as far as anything was kept."""
+    kept: list[Sign | None] = [mark.read()]
+    ordered: frozenset[str] = frozenset()
+    try:
+        kept += await signs.committed(spool)
+        ordered = ordered_restarts(await Journal(spool).unfinished(), stamp.session - 1)
+    except DatabaseError as error:
+        log.error("the last session's end is not known from the spool: %s", error)
+    now = signs.now(stamp)
+    last = signs.newest(kept, now.session)
+    if last is not None or now.session > 1:
+        tell("outage", device="host", data=absence(last, now, ordered))
+    mark.renew(stamp)
 
 
 def ordered_restarts(unfinished: Iterable[Entry], session: int) -> frozenset[str]:

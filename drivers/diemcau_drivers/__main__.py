@@ -9,7 +9,6 @@ reach. Exit code 2: it was not spoken to as it should be; 3: it could not be shu
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import os
 import select
@@ -22,9 +21,8 @@ from typing import Any, Protocol, cast
 from . import contract, pipe
 from .confinement import Confinement, confine
 from .landlock import LandlockError
+from .prctl import SET_PDEATHSIG, prctl
 
-PR_SET_PDEATHSIG = 1
-"""linux/prctl.h"""
 Tell = Callable[[str, Mapping[str, Any]], None]
 
 
@@ -106,7 +104,7 @@ def serve(process: str, setup: Mapping[str, Any], channel: Channel, confinement:
     # seconds to import, and that must not count against a device's own deadline.
     opener.prepare()
     ready = {"process": process, "backend": opener.backend_name, "pid": os.getpid()}
-    channel.send({"ready": {**ready, "landlock": confinement.abi}})
+    channel.send({"ready": {**ready, "landlock": confinement.abi, "seccomp": confinement.filtered}})
     try:
         while True:
             try:
@@ -182,7 +180,7 @@ class Opener:
 
 def _die_with_the_daemon() -> None:
     """A hung library never sees the pipe's end: the kernel kills this process when its parent dies."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    prctl(SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 A camera's library with a hole in it must not read the kit's key or open the microphone. So each process
 names, before it imports any library, what its own kind needs (docs/confinement.md has the table); the
-kernel refuses it all else from then on. Where the kernel has no Landlock the process goes on unconfined,
-and health says so. A kernel that has it and refuses is a fault: the process ends.
+kernel refuses it all else from then on: files by Landlock, the network and the calls that no device needs by
+seccomp. Where the kernel has one of them only, or none, the process goes on with what there is, and health
+says so. A kernel that has it and refuses is a fault: the process ends.
 
 Rules hold for inodes, not names: a camera that was pulled out and comes back is another file. A process
 whose rules name something that was not there when it shut itself in has outgrown its confinement; it leaves,
@@ -18,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import landlock
+from . import landlock, seccomp
 from .landlock import DEVICE, KEEP, READ, RUN, WRITE, Access
 
 Rule = tuple[Path, Access]
@@ -40,14 +41,18 @@ DEVICES: dict[str, tuple[str, ...]] = {
     "panel": ("gpiochip*",),
 }
 """Below /dev, of which kind which; presence and host open none."""
+HEARS_OF_DEVICES = ("camera",)
+"""libcamera asks udev for its cameras; udev's library begins by hearing of those that come and go."""
 HARMLESS = ("null", "zero", "full", "random", "urandom")
 
 
 class Confinement:
-    """``abi``: of the Landlock in force, 0 = none. ``root``: where /dev, /sys and the rest are."""
+    """``abi``: of the Landlock in force, 0 = none. ``filtered``: whether seccomp's filter is in force.
+    ``root``: where /dev, /sys and the rest are."""
 
     def __init__(self, abi: int, process: str, options: Mapping[str, Any], root: Path) -> None:
         self.abi = abi
+        self.filtered = False
         self._named = (process, options, root)
         self._fixed = tuple(str(path) for path, _ in _everyone(root))  # looked at before each request
         # The kernel keeps the inodes that its rules name, so no other file comes to have their numbers.
@@ -72,8 +77,8 @@ class Confinement:
 def confine(process: str, options: Mapping[str, Any], root: Path = Path("/")) -> Confinement:
     """Shut this process in, for good. ``options``: its own, as the daemon sent them.
 
-    Raises LandlockError, OSError where its own directory cannot be made, ValueError or NotImplementedError
-    where the option ``devices`` is no pattern below /dev.
+    Raises LandlockError, OSError where seccomp refuses or its own directory cannot be made, ValueError or
+    NotImplementedError where the option ``devices`` is no pattern below /dev.
     """
     kept = options.get("runtime_dir")
     if kept is not None:
@@ -82,6 +87,7 @@ def confine(process: str, options: Mapping[str, Any], root: Path = Path("/")) ->
     confinement = Confinement(landlock.abi(), process, options, root)
     if confinement.abi:
         landlock.seal((*_everyone(root), *_own(process, options, root)), confinement.abi)
+    confinement.filtered = seccomp.seal(uevents=process in HEARS_OF_DEVICES)
     return confinement
 
 

@@ -2,7 +2,7 @@
 
 Standard library only. linux/landlock.h and Documentation/userspace-api/landlock.rst of the kernel: ABI 1 is
 Linux 5.13, 7 is 6.15. What an older kernel does not know is left out; what a newer one knows besides is not
-asked for. Pathname Unix sockets and UDP are in none of these ABIs: they stay open.
+asked for. Unix sockets with a path and UDP are in none of these ABIs: :mod:`.seccomp` shuts UDP off.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from enum import IntFlag
 from pathlib import Path
 from typing import Any
 
+from .prctl import SET_NO_NEW_PRIVS, prctl
+
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 """The same on every architecture (asm-generic/unistd.h)."""
 _GIVE_VERSION = 1
 _PATH_BENEATH = 1
-_PR_SET_NO_NEW_PRIVS = 38
 
 
 class Access(IntFlag):
@@ -99,8 +100,7 @@ def seal(rules: Iterable[tuple[Path, Access]], version: int) -> None:
         try:
             for path, access in rules:
                 _allow(ruleset, path, access & handled)
-            if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
-                raise OSError(ctypes.get_errno(), "PR_SET_NO_NEW_PRIVS")
+            prctl(SET_NO_NEW_PRIVS, 1)
             _call(_RESTRICT_SELF, ruleset, 0)
         finally:
             os.close(ruleset)

@@ -55,7 +55,13 @@ def _parser() -> argparse.ArgumentParser:
 
     room = commands.add_parser("room", help="run a room and the agent in it, in the foreground")
     room.add_argument("--point", required=True, metavar="ID")
-    room.add_argument("--broker", required=True, metavar="URL", help="such as mqtt://127.0.0.1:1883")
+    room.add_argument(
+        "--broker",
+        required=True,
+        metavar="URL",
+        help="such as mqtt://127.0.0.1:1883; with mqtts its certificate names 127.0.0.1 too, where the "
+        "room's line is",
+    )
     room.add_argument(
         "--config", type=Path, metavar="FILE", help="settings of the agent, over the room's own"
     )

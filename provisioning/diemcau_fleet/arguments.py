@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 
 def fleet_id(text: str) -> str:
@@ -24,12 +24,20 @@ def number(least: int, most: int) -> Callable[[str], int]:
 
 
 def broker_address(text: str) -> object:
+    return _address(text, ("mqtt", "mqtts", "wss"), "mqtt://, mqtts:// or wss://")
+
+
+def mqtts_address(text: str) -> object:
+    return _address(text, ("mqtts",), "mqtts://")
+
+
+def _address(text: str, schemes: Sequence[str], expected: str) -> object:
     from diemcau_agent.address import Address
 
     try:
         address = Address.parse(text)
     except (KeyError, ValueError):
         address = None
-    if address is None or not address.host:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected mqtt://, mqtts:// or wss:// and a host")
+    if address is None or address.scheme not in schemes or not address.host:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected {expected} and a host")
     return address

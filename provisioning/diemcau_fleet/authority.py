@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from . import files
+from . import owned_files
 
 CERTIFICATE = "ca.pem"
 KEY = "ca.key"
@@ -94,8 +94,8 @@ class Authority:
             .add_extension(_key_usage(ca=True), critical=True)
             .sign(key, hashes.SHA256())
         )
-        files.keep(directory / KEY, private_pem(key))
-        files.keep(directory / CERTIFICATE, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+        owned_files.keep(directory / KEY, private_pem(key))
+        owned_files.keep(directory / CERTIFICATE, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
         return cls(key, certificate)
 
     @classmethod

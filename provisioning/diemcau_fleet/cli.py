@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from diemcau_agent.exits import OK
+from diemcau_agent.exits import OK, USAGE
 
+from . import papers
 from .arguments import broker_address as _address
 from .arguments import fleet_id as _id
 from .arguments import number as _number
@@ -94,15 +96,15 @@ def _add_collect(collect: argparse.ArgumentParser) -> None:
     what = collect.add_mutually_exclusive_group(required=True)
     what.add_argument("--broker", type=_address, metavar="URL", help="such as mqtts://broker.example:8883")
     what.add_argument("--status", action="store_true", help="print every room as FILE knows it, and leave")
+    papers.add(collect)
     collect.add_argument("--ca-file", metavar="FILE", help="whose certificate the broker has")
     collect.add_argument("--cert-file", metavar="FILE", help="our own certificate")
     collect.add_argument("--key-file", metavar="FILE", help="and its key")
     collect.add_argument(
         "--iss",
         type=_id,
-        default="collector",
         metavar="ID",
-        help="id of its key and client; default: %(default)s",
+        help="id of its key and client; default: collector",
     )
     signer = collect.add_mutually_exclusive_group()
     signer.add_argument("--signing-key", type=Path, metavar="FILE", help="signs what it asks; role collector")
@@ -172,13 +174,18 @@ def _collect(arguments: argparse.Namespace) -> int:
 
     if arguments.status:
         return command.status(arguments.db)
+    try:
+        papers.unfold(arguments)
+    except ValueError as error:
+        print(f"diemcau-fleet collect: {error}", file=sys.stderr)
+        return USAGE
     return command.collect(
         command.Options(
             db=arguments.db,
             address=arguments.broker,
             tls=Tls(arguments.ca_file, arguments.cert_file, arguments.key_file),
-            iss=arguments.iss,
-            signing_key=arguments.signing_key,
+            iss=arguments.iss or "collector",
+            signing_key=None if arguments.unsigned else arguments.signing_key,
             unsigned=arguments.unsigned,
             history=arguments.history,
             stats_s=arguments.stats_s,

@@ -16,7 +16,7 @@ from diemcau_agent import jws, keys
 from diemcau_agent.model import FleetKey, Keys
 
 from . import signing_key
-from .files import belong
+from .owned_files import belong
 from .registry import Registry
 from .registry_file import RegistryError
 

@@ -217,7 +217,8 @@ class Registry(RegistryFile):
         if was != kind:
             raise RegistryError(f"{member}: the id is, or was, that of a {was}")
         if revoked_s is None:
-            raise RegistryError(f"{member}: there is such a {kind} already")
+            hint = "; `kit token` makes it a new token" if kind == "kit" else ""
+            raise RegistryError(f"{member}: there is such a {kind} already{hint}")
         if not again:
             raise RegistryError(f"{member}: was revoked, for ever; take another id")
         self._db.execute("UPDATE member SET revoked_s = NULL WHERE id = ?", (member,))

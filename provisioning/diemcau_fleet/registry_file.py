@@ -15,7 +15,7 @@ from typing import Any, Self
 from diemcau_agent.database import Corrupt, transaction
 
 from .database import told
-from .files import belong
+from .owned_files import belong
 from .registry_schema import SCHEMA
 
 FILE = "fleet.sqlite3"

@@ -11,25 +11,21 @@ Raises :mod:`diemcau_agent.mqtt`'s LineDown and Refused while connecting, Connec
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from diemcau_agent.address import Address, Tls
-from diemcau_agent.mqtt import ConnectionLost, LineDown, Message, Refused
+from diemcau_agent.mqtt import CLOSED, NOT_LET_IN, ConnectionLost, LineDown, Message, Refused, ending
+from diemcau_agent.mqtt.client import CONNECT_TIMEOUT_S, connect, new_client
 
 RECEIVE_MAXIMUM = 512
 KEEPALIVE_S = 20
-CONNECT_S = 10.0
-PACKET_LIMIT_BYTES = 256 * 1024
 BATCH_S = 0.1
 """How long messages that keep coming are gathered before they are committed."""
 QUIET_S = 0.01
@@ -67,31 +63,18 @@ class Session:
     ) -> Session:
         """Connect and subscribe, QoS 1; within some 20 s. ``expiry_s`` 0: a session that is new, and ends
         with the connection. Raises LineDown or Refused."""
-        client = Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=client_id,
-            protocol=MQTTProtocolVersion.MQTTv5,
-            transport="websockets" if address.scheme == "wss" else "tcp",
-            manual_ack=True,
-        )
-        client.connect_timeout = CONNECT_S
-        if address.scheme == "wss":
-            client.ws_set_options(path=address.path)
-        properties = Properties(PacketTypes.CONNECT)
-        properties.SessionExpiryInterval = expiry_s
-        properties.ReceiveMaximum = RECEIVE_MAXIMUM
-        properties.MaximumPacketSize = PACKET_LIMIT_BYTES
+        client = new_client(address, client_id)
         session = cls(client)
         where = f"{address.host}:{address.port}"
         try:
-            if address.scheme != "mqtt":
-                client.tls_set_context(tls.context())  # pyright: ignore[reportUnknownMemberType]
-            client.connect(
-                address.host, address.port, KEEPALIVE_S, clean_start=not expiry_s, properties=properties
+            connect(
+                client,
+                address,
+                tls.context() if address.secure else None,
+                keepalive_s=KEEPALIVE_S,
+                expiry_s=expiry_s,
+                receive_maximum=RECEIVE_MAXIMUM,
             )
-            sock: Any = client.socket()
-            if isinstance(sock, socket.socket):
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             session._await(lambda: session._connected, "CONNACK")
             if filters:
                 client.subscribe([(name, SubscribeOptions(qos=1)) for name in filters])
@@ -145,11 +128,11 @@ class Session:
         self._drop()
 
     def _await(self, came: Callable[[], bool], what: str) -> None:
-        end = time.monotonic() + CONNECT_S
+        end = time.monotonic() + CONNECT_TIMEOUT_S
         while not came():
             left = end - time.monotonic()
             if left <= 0:
-                raise ConnectionLost(f"no {what} within {CONNECT_S:.0f} s")
+                raise ConnectionLost(f"no {what} within {CONNECT_TIMEOUT_S:.0f} s")
             self._turn(left)
 
     def _turn(self, timeout_s: float) -> None:
@@ -175,7 +158,8 @@ class Session:
     def _on_disconnect(
         self, client: Client, userdata: Any, flags: DisconnectFlags, reason: ReasonCode, properties: Any
     ) -> None:
-        self._lost = self._lost or str(reason)
+        told = ending(flags, reason)
+        self._lost = self._lost or (NOT_LET_IN if told == CLOSED and not self._connected else told)
 
     def _on_subscribe(
         self, client: Client, userdata: Any, mid: int, reasons: list[ReasonCode], properties: Any

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from diemcau_agent import files, jws
 
@@ -36,6 +36,22 @@ def load(path: Path) -> bytes:
     if not isinstance(key, Ed25519PrivateKey):
         raise SigningKeyError(f"{path}: got a key of another kind, expected Ed25519")
     return key.private_bytes_raw()
+
+
+def public_of(text: str) -> str:
+    """A public key, base64url: ``text`` itself, or what the PEM file of that name holds (as ``openssl pkey
+    -pubout`` writes it). Raises JwsError, SigningKeyError."""
+    path = Path(text)
+    if not path.is_file():
+        jws.public_key(text)
+        return text
+    try:
+        key = serialization.load_pem_public_key(path.read_bytes())
+    except (OSError, ValueError, UnsupportedAlgorithm) as error:
+        raise SigningKeyError(f"{path}: got no public key in PEM: {error}") from None
+    if not isinstance(key, Ed25519PublicKey):
+        raise SigningKeyError(f"{path}: got a key of another kind, expected Ed25519")
+    return jws.encoded(key.public_bytes_raw()).decode()
 
 
 def public(seed: bytes) -> str:

@@ -24,9 +24,9 @@ from diemcau_fleet.authority import Authority, Certificate, private_pem
 from diemcau_fleet.broker.acl import OFFICE
 from diemcau_fleet.broker.eviction import Eviction, pinned
 from diemcau_fleet.broker.keeper import Keeper
-from diemcau_fleet.broker.office import Office
 from diemcau_fleet.broker.reload import by_pid_file
 from diemcau_fleet.broker.settings import Bridge, Listen, Settings
+from diemcau_fleet.broker.source import Source
 from diemcau_fleet.members import ServiceRole
 from diemcau_fleet.registry import Registry
 from diemcau_sim.mortal import MORTAL
@@ -50,7 +50,7 @@ class Fleet:
         self.registry = Registry.open(place, create=True)
         self.authority = Authority.make(place, "fleet", time.time() - 3 * 86_400)
         self.ca = place / "ca.pem"
-        self.office = Office(place)
+        self.source = Source(place)
 
     def close(self) -> None:
         self.registry.close()
@@ -109,8 +109,8 @@ class Broker:
         )  # fmt: skip
         self.log = place / "log"
         self.keeper = Keeper(
-            fleet.office, self.settings, lambda: by_pid_file(self.settings.pid_file),
-            Eviction("127.0.0.1", self.port, pinned(host.cert), fleet.office.issue),
+            fleet.source, self.settings, lambda: by_pid_file(self.settings.pid_file),
+            Eviction("127.0.0.1", self.port, pinned(host.cert), fleet.source.issue),
         )  # fmt: skip
         self._child: subprocess.Popen[bytes] | None = None
 

@@ -13,11 +13,12 @@ from unittest.mock import patch
 from urllib.parse import urlsplit
 
 from diemcau_agent import logs
-from diemcau_agent.app import App
+from diemcau_agent.app import live
 from diemcau_agent.config import Settings, check
 from diemcau_agent.health import DeviceHealth
 from diemcau_agent.line import uplink
 from diemcau_agent.model import Selftest
+from diemcau_agent.parts import Parts
 from diemcau_agent.spool import Spool
 from diemcau_sim.network import Network
 from diemcau_sim.server import serving
@@ -31,7 +32,7 @@ _numbers = itertools.count(1)
 
 
 class SimRoom:
-    def __init__(self, app: App, world: World, clock: FakeClock, task: asyncio.Task[int]) -> None:
+    def __init__(self, app: Parts, world: World, clock: FakeClock, task: asyncio.Task[int]) -> None:
         self.app = app
         self.world = world
         self.clock = clock
@@ -72,7 +73,7 @@ class SimRoom:
 
     async def selftest(self) -> Selftest:
         """A quick self-test, while the room's time passes."""
-        test = asyncio.create_task(self.app.room.test("quick", "command"), name="self-test")
+        test = asyncio.create_task(self.app.selftests.test("quick", "command"), name="self-test")
         while not test.done():
             await self.live(STEP_S)
         return await test
@@ -129,10 +130,10 @@ async def living(directory: Path, url: str, **more: Any) -> AsyncGenerator[SimRo
     with serving(world, directory / "world.sock"), patch.object(uplink, "INTERVAL_MS", TRAIN_INTERVAL_MS):
         spool = await Spool.open(Path(settings.state_dir) / "spool.sqlite3")
         try:
-            app = App(settings, logs.begin(), clock, spool, await spool.next_session())
+            app = Parts(settings, logs.begin(), clock, spool, await spool.next_session())
             if app.stamping is not None:
                 app.stamping.wait_s = TRAIN_WAIT_S
-            task = asyncio.create_task(app.run(), name="agent")
+            task = asyncio.create_task(live(app), name="agent")
             room = SimRoom(app, world, clock, task)
             try:
                 while app.broker.trouble is not None:
@@ -142,7 +143,7 @@ async def living(directory: Path, url: str, **more: Any) -> AsyncGenerator[SimRo
                     await room.live(STEP_S)
                 yield room
             finally:
-                app.stop(0)
+                app.tasks.stop(0)
                 while not task.done():
                     await clock.advance(STEP_S)
                     await asyncio.sleep(0.002)

@@ -2,15 +2,14 @@
 
 Every try is made by a real process of that kind, from a backend that is loaded as any other. /dev is a
 directory of the test's own in a mount namespace, with real device nodes in it (each a second /dev/null).
+Sockets and other processes: test_confined_sockets.py.
 """
 
 from __future__ import annotations
 
 import os
 import shlex
-import socket
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -84,12 +83,6 @@ def attempts(tmp_path: Path, env: dict[str, str], inside: tuple[str, ...]) -> At
     return Attempts(env, tmp_path / "run", inside)
 
 
-@pytest.fixture
-def listening() -> Iterator[int]:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server.getsockname()[1]
-
-
 @pytest.mark.parametrize("process", PROCESSES)
 def test_a_process_opens_the_device_nodes_of_its_own_kind_and_no_others(
     attempts: Attempts, process: str
@@ -135,30 +128,6 @@ def test_a_process_reaches_no_key_no_spool_and_no_settings_and_writes_in_its_own
         **dict.fromkeys(allowed, "ok"),
     }
     assert own.stat().st_mode & 0o777 == 0o700
-
-
-@pytest.mark.parametrize("process", PROCESSES)
-def test_a_process_reaches_no_network_and_no_other_process(
-    attempts: Attempts, abi: int, listening: int, process: str
-) -> None:
-    name = f"@diemcau-test-{os.getpid()}"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as abstract:
-        abstract.bind("\0" + name[1:])
-        abstract.listen()
-        told = attempts.of(
-            process,
-            ("connect", listening),
-            ("listen", 0),
-            ("signal", os.getpid()),
-            ("unix", name),
-            ("read", f"/proc/{os.getpid()}/environ"),
-            ("read", f"/proc/{os.getpid()}/mem"),
-            ("list", f"/proc/{os.getpid()}/cwd/"),
-        )
-    tcp = "EACCES" if abi >= 4 else "ok"
-    others = "EPERM" if abi >= 6 else "ok"
-    assert told[:4] == [tcp, tcp, others, others]
-    assert told[4:] == ["EACCES"] * 3
 
 
 def test_what_a_process_starts_is_shut_in_with_it(attempts: Attempts, tmp_path: Path) -> None:
@@ -209,7 +178,7 @@ def test_each_shipped_backend_answers_from_within_and_its_process_lives_on(
 ) -> None:
     """Its nodes are no real devices here: what it says of them is an error of the contract, and no crash."""
     with DeviceProcess(process, backend, {"runtime_dir": str(tmp_path / process)}, env, inside) as running:
-        assert running.ready["landlock"] == abi
+        assert (running.ready["landlock"], running.ready["seccomp"]) == (abi, True)
         first, second = running.answer("probe"), running.answer("probe")
         assert first.keys() == second.keys()
         if process == "presence":

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from diemcau_agent import broker, logs
-from diemcau_agent.app import App
+from diemcau_agent.app import live
 from diemcau_agent.clock import SystemClock
 from diemcau_agent.enrolment import command
+from diemcau_agent.parts import Parts
 from diemcau_agent.spool import Spool
 from diemcau_sim.mosquitto import program
 from diemcau_sim.server import serving
@@ -117,8 +118,8 @@ async def test_the_room_itself_says_that_it_is_not_enrolled(tmp_path: Path) -> N
     world = World()
     with serving(world, tmp_path / "world.sock"):
         spool = await Spool.open(Path(settings.state_dir) / "spool.sqlite3")
-        app = App(settings, logs.begin(), SystemClock(), spool, await spool.next_session())
-        task = asyncio.create_task(app.run(), name="agent")
+        app = Parts(settings, logs.begin(), SystemClock(), spool, await spool.next_session())
+        task = asyncio.create_task(live(app), name="agent")
         try:
             async with asyncio.timeout(15):
                 while app.room.status()["connection"]["state"] != "enrolling" or not shown(world):
@@ -127,7 +128,7 @@ async def test_the_room_itself_says_that_it_is_not_enrolled(tmp_path: Path) -> N
             connection = app.room.status()["connection"]
             assert connection["detail"] == f"not enrolled yet: {settings.identity_dir}/ca.pem is not there"
         finally:
-            app.stop(0)
+            app.tasks.stop(0)
             await task
             await spool.close()
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from diemcau_agent import control_key
 from diemcau_sim.mosquitto import PrivateMosquitto
 from diemcau_sim.room import Room
 from observer import Heard, Observer
@@ -118,7 +119,7 @@ async def test_another_user_is_kept_out_by_the_sockets_mode_and_by_who_the_kerne
     assert refusal["error"]["code"] == "not_permitted"
     with socket.socket(socket.AF_UNIX) as own:
         own.connect(str(path))
-        own.sendall(b'{"do": "status"}\n')
+        own.sendall(control_key.read(path.parent) + b'{"do": "status"}\n')
         assert "error" not in json.loads(await asyncio.to_thread(own.makefile().readline))
 
 

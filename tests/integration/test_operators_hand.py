@@ -249,7 +249,9 @@ async def test_a_point_that_is_not_there_is_told(office: Office) -> None:
     by = ("--key", str(office.key_file("operator-1")), "--iss", "operator-1", "--broker", office.url)
     nobody = await office.run(None, "command", "xp-nobody", "ping", *by)
     assert (nobody.code, nobody.lines) == (1, [])
-    assert nobody.errors == "diemcau-fleet command: xp-nobody: the broker has no status of it\n"
+    assert nobody.errors.startswith(
+        "diemcau-fleet command: xp-nobody: the broker has no status of it, or has not"
+    )
 
 
 def told_of(document: Any, kind: str) -> bool:

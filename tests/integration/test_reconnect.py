@@ -15,8 +15,8 @@ from diemcau_agent import mqtt
 from diemcau_agent.address import Address, Tls
 from diemcau_agent.clock import SystemClock
 from diemcau_agent.config import Broker as BrokerSettings
-from diemcau_agent.mqtt import Connection, Message
-from diemcau_agent.outage import silent
+from diemcau_agent.mqtt import Connection, Message, client, silent
+from diemcau_agent.mqtt import connection as connections
 from diemcau_sim.mosquitto import PrivateMosquitto
 from fakeclock import FakeClock
 from lone_session import point
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.mosquitto
 def test_a_dead_line_is_found_within_a_minute_as_it_is_configured_by_default() -> None:
     """A silent keep-alive, a ping that gets no answer, and the pace at which both are looked at."""
     keepalive_s = BrokerSettings(urls=("mqtts://broker.example",)).keepalive_s
-    assert 2 * keepalive_s + 2 * mqtt._TICK_S <= 60
+    assert 2 * keepalive_s + 2 * connections._TICK_S <= 60
 
 
 @pytest.mark.parametrize("swallow", [{"up", "down"}, {"up"}, {"down"}], ids=["both ways", "up", "down"])
@@ -38,7 +38,7 @@ async def test_a_line_that_swallows_everything_and_closes_nothing_is_found_by_th
     mosquitto: PrivateMosquitto, monkeypatch: pytest.MonkeyPatch, swallow: set[str]
 ) -> None:
     """A second stands for the twenty of a room: the same code on the same socket."""
-    monkeypatch.setattr(mqtt, "_TICK_S", 0.1)
+    monkeypatch.setattr(connections, "_TICK_S", 0.1)
     assert mosquitto.port is not None
     async with TcpLine(mosquitto.port).open() as line:
         connection = await connect(line.url, f"xp-half-{'-'.join(sorted(swallow))}", keepalive_s=1)
@@ -56,8 +56,9 @@ async def test_a_line_that_was_dead_is_used_again_soon_after_its_repair(
     mosquitto: PrivateMosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Through attempts that get no answer. tests/unit/test_broker_session.py holds the bound of a minute."""
-    monkeypatch.setattr(mqtt, "_TICK_S", 0.1)
-    monkeypatch.setattr(mqtt, "CONNECT_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(connections, "_TICK_S", 0.1)
+    for module in (client, connections):
+        monkeypatch.setattr(module, "CONNECT_TIMEOUT_S", 0.5)
     assert mosquitto.port is not None
     async with TcpLine(mosquitto.port).open() as line, point(SystemClock(), line.url, keepalive_s=1) as room:
         await room.online()

@@ -113,7 +113,7 @@ def test_what_is_retained_of_a_revoked_kit_is_cleared_and_its_will_is_not_publis
 
 def test_from_the_reload_on_an_open_connection_is_deaf_and_mute(scene: Scene) -> None:
     settings = scene.broker.settings
-    keeper = Keeper(scene.fleet.office, settings, lambda: by_pid_file(settings.pid_file), None)
+    keeper = Keeper(scene.fleet.source, settings, lambda: by_pid_file(settings.pid_file), None)
     kit, operator = scene.member("xp-0001", scene.thief), scene.member("op-1", scene.operator)
     kit.subscribe("#")
     operator.publish(topics.point("xp-0001", "command/ping"))
@@ -153,7 +153,7 @@ def test_a_kit_that_was_replaced_under_its_old_id_is_in_and_the_stolen_one_is_no
     assert scene.look() == ()
     assert not kit.gone(0.3)
     follower = Keeper(  # which is started anew
-        scene.fleet.office, scene.broker.settings, lambda: True, None
+        scene.fleet.source, scene.broker.settings, lambda: True, None
     )
     assert follower.look().changed == frozenset()
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from diemcau_agent import mqtt
 from diemcau_agent.address import Address, Tls
 from diemcau_agent.clock import SystemClock
 from diemcau_agent.mqtt import Connection, ConnectionLost, LineDown, Message, Refused, Will
+from diemcau_agent.mqtt import connection as connections
 from diemcau_sim.mosquitto import PrivateMosquitto
 from observer import Heard, Observer
 from simroom import living
@@ -77,7 +77,7 @@ async def test_after_a_connect_come_birth_status_health_of_one_connection_all_re
 async def test_a_kit_that_vanishes_is_lost_once_its_will_delay_has_passed(
     monkeypatch: pytest.MonkeyPatch, mosquitto: PrivateMosquitto, observer: Observer
 ) -> None:
-    monkeypatch.setattr(mqtt, "WILL_DELAY_S", 1)
+    monkeypatch.setattr(connections, "WILL_DELAY_S", 1)
     connection = await connect(mosquitto.url, "xp-will")
     cut(connection)
     await until(connection.lost)
@@ -94,7 +94,7 @@ async def test_who_leaves_without_a_goodbye_is_lost_and_who_said_it_is_not(
     goodbye: bool,
     heard: int,
 ) -> None:
-    monkeypatch.setattr(mqtt, "WILL_DELAY_S", 0)
+    monkeypatch.setattr(connections, "WILL_DELAY_S", 0)
     name = f"xp-leaves-{heard}"
     connection = await connect(mosquitto.url, name)
     await connection.close(goodbye=goodbye)
@@ -108,8 +108,8 @@ async def test_who_leaves_without_a_goodbye_is_lost_and_who_said_it_is_not(
 async def test_a_broker_that_acknowledges_nothing_is_no_connection(
     monkeypatch: pytest.MonkeyPatch, mute: str
 ) -> None:
-    monkeypatch.setattr(mqtt, "ACK_TIMEOUT_S", 0.05)
-    monkeypatch.setattr(mqtt, "_TICK_S", 0.02)
+    monkeypatch.setattr(connections, "ACK_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(connections, "_TICK_S", 0.02)
     connection = await connect(mute, "xp-mute")
     with pytest.raises(ConnectionLost, match="acknowledged"):
         await connection.publish("diemcau/v1/point/xp-mute/health", b"{}")

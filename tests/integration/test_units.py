@@ -76,8 +76,8 @@ def until(true: Callable[[], bool], machine: Machine, within_s: float = 40.0) ->
         time.sleep(0.2)
 
 
-def status(machine: Machine) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(machine.python(LISTEN, f"diemcau/v1/point/{POINT}/status"))
+def status(machine: Machine, topic: str = "status") -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(machine.python(LISTEN, f"diemcau/v1/point/{POINT}/{topic}"))
     return document
 
 
@@ -101,6 +101,10 @@ def test_a_room_is_ready_under_the_agents_unit_and_tells_the_nonce_of_the_reboot
     assert confinement(room, "diemcau-reboot") == NOTHING
     asked = room.python(ASK + "print(json.dumps(ask(do='nonce')))", user="diemcau")
     assert json.loads(asked)["ok"]["reboot_nonce"] == status(room)["reboot_nonce"]
+    devices = status(room, "health")["devices"]
+    assert {name: device["readings"]["confined"] for name, device in devices.items()} == dict.fromkeys(
+        ("camera", "microphone", "speaker", "display", "panel"), True
+    ), "the unit lets a device's process shut itself in"
     assert room.property("diemcau-agent", "NRestarts") == "0"
     assert "SIGSYS" not in room.journal("diemcau-agent")
 

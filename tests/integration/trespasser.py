@@ -58,6 +58,28 @@ def _unix(target: str) -> None:
         client.connect("\0" + target[1:] if target.startswith("@") else target)
 
 
+def _make_socket(target: str) -> None:
+    """``target``: family, kind and protocol, by number."""
+    socket.socket(*map(int, target.split())).close()
+
+
+def _send(target: str) -> None:
+    """One UDP packet to that port."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.sendto(b"what the camera saw", ("127.0.0.1", int(target)))
+
+
+def _ask(target: str) -> None:
+    """``target``: what, and the agent's socket. Asks without its key, since that cannot be read."""
+    do, path = target.split()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.connect(path)
+        client.sendall(b"0" * 64 + b"\n" + json.dumps({"do": do}).encode() + b"\n")
+        answer = json.loads(client.makefile().readline())
+    if "error" in answer:
+        raise OSError(answer["error"]["code"])
+
+
 def _run(target: str) -> None:
     """A program cannot be what the process that runs it could not; it must be able to start, too."""
     done = subprocess.run(target.split(), capture_output=True, check=False)
@@ -76,6 +98,9 @@ TRIES: dict[str, Callable[[str], object]] = {
     "connect": _connect,
     "listen": _listen,
     "unix": _unix,
+    "socket": _make_socket,
+    "send": _send,
+    "ask": _ask,
     "signal": lambda target: os.kill(int(target), 0),
     "run": _run,
     "import": importlib.import_module,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import cast, get_args
 
-from diemcau_agent import indicator, marks, model, room
+from diemcau_agent import indicator, marks, model, selftests
 from diemcau_agent.codes import CODES
 from diemcau_agent.selftest.plan import CHECKS
 
@@ -49,7 +49,7 @@ def tabled() -> set[str]:
     told |= {text for check in CHECKS.values() for text in (check.title, check.expected)}
     for name, value in vars(marks).items():
         told |= set() if name.startswith("_") else set(_words(value))
-    return told | set(room.WORDS.values()) | {indicator.PICTURE} | set(get_args(model.Scope))
+    return told | set(selftests.WORDS.values()) | {indicator.PICTURE} | set(get_args(model.Scope))
 
 
 def _words(value: object) -> Iterator[str]:

@@ -92,8 +92,11 @@ def test_entries_are_shown_from_a_time_on(tmp_path: Path, capsys: pytest.Capture
 
 
 def test_a_place_without_a_record_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert audit("verify", "--state-dir", tmp_path / "none", "--language", "en") == 1
-    assert "cannot be read" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    for place, told in (("none", "The record cannot be read: "), ("empty", "There is no record in ")):
+        for action in ("verify", "show"):
+            assert audit(action, "--state-dir", tmp_path / place, "--language", "en") == 1
+            assert capsys.readouterr().err.startswith(told)
 
 
 @pytest.mark.parametrize("head", ["3", "3:abc", "x:" + "a" * 64, "3:" + "G" * 64])

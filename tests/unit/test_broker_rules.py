@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diemcau_agent.backoff import Backoff
-from diemcau_agent.broker import Nonces
+from diemcau_agent.nonces import Nonces
 from fakeclock import FakeClock
 
 

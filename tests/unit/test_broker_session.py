@@ -11,12 +11,13 @@ from typing import Any, cast
 import pytest
 
 from diemcau_agent import broker as module
-from diemcau_agent import mqtt
 from diemcau_agent.address import Address
 from diemcau_agent.backoff import BACKOFF_CAP_LINE_S, STABLE_S
-from diemcau_agent.broker import NONCE_PERIOD_S, RETURN_CAP_S, RETURN_S, Broker
+from diemcau_agent.broker import RETURN_CAP_S, RETURN_S, Broker
 from diemcau_agent.config import check
 from diemcau_agent.mqtt import Connection, ConnectionLost, LineDown, Refused, Will
+from diemcau_agent.mqtt.client import CONNECT_TIMEOUT_S
+from diemcau_agent.nonces import PERIOD_S
 from diemcau_agent.stamp import Stamp
 from fakeclock import FakeClock, settle
 
@@ -240,7 +241,7 @@ async def test_a_dead_line_is_used_within_a_minute_of_its_repair_whenever_that_i
     net: Net, dead_s: int
 ) -> None:
     """The longest attempts, the longest waits; one that was under way at the repair fails all the same."""
-    net.attempt_s = 2 * mqtt.CONNECT_TIMEOUT_S
+    net.attempt_s = 2 * CONNECT_TIMEOUT_S
     net.failures = dict.fromkeys(("first", "second", "third"), LineDown("no answer in time"))
     net.start()
     await net.clock.advance(dead_s)
@@ -328,7 +329,7 @@ async def test_a_link_that_flaps_under_a_live_session_does_not_cost_the_spread_l
 
 async def test_the_nonce_is_new_at_each_connection_and_every_ten_minutes(net: Net) -> None:
     net.start()
-    await net.clock.advance(NONCE_PERIOD_S * 2 + 1)
+    await net.clock.advance(PERIOD_S * 2 + 1)
     nonces = [document["nonce"] for topic, document in net.wires[0].sent if topic == "status"]
     net.wires[0].end("keep-alive")
     await net.clock.advance(121)

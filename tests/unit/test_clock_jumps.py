@@ -13,9 +13,9 @@ import pytest
 
 from command_room import Room
 from diemcau_agent.book import HealthBook
-from diemcau_agent.broker import NONCE_GRACE_S, Nonces
 from diemcau_agent.health import Observation
 from diemcau_agent.model import Event
+from diemcau_agent.nonces import GRACE_S, Nonces
 from diemcau_agent.stamp import DOUBT_S, Stamp
 from fakeclock import FakeClock
 
@@ -117,7 +117,7 @@ def test_a_nonce_lives_by_the_clock_that_nobody_sets(clock: FakeClock, jump_s: f
     nonces.renew()
     jump(clock, jump_s)
     assert nonces.valid(first)
-    clock.mono_s += NONCE_GRACE_S + 1
+    clock.mono_s += GRACE_S + 1
     assert not nonces.valid(first)
 
 

@@ -261,7 +261,7 @@ async def test_expiry_needs_a_clock_but_a_commands_lifetime_does_not(room: Room)
 
 
 async def test_commands_that_are_off_are_counted_and_nothing_more(room: Room) -> None:
-    room.dispatcher._verifier = None
+    room.dispatcher._checks._verifier = None
     await room.send()
     assert room.replies == []
     assert await room.refused() == {"not_a_command": 1}

@@ -79,7 +79,7 @@ class Once(RuleBasedStateMachine):
             if orderly:
                 await self.room.close()
             else:  # as a SIGKILL: the tasks are gone, the file is as it is
-                for task in set(self.room.dispatcher._running.values()):
+                for task in set(self.room.dispatcher._running.tasks.values()):
                     task.cancel()
                 await crash(self.room.spool)
             self.room = await self.start()

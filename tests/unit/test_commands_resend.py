@@ -39,8 +39,8 @@ async def resent(room: Room, first: int, last: int, **changes: Any) -> Reply:
     """Send it, and let time pass until it is answered."""
     await room.send("resend", args(room, first, last), **changes)
     for _ in range(1000):
-        await until(lambda: room.clock.sleepers > 0 or not room.dispatcher._running)
-        if not room.dispatcher._running:
+        await until(lambda: room.clock.sleepers > 0 or not room.dispatcher._running.tasks)
+        if not room.dispatcher._running.tasks:
             break
         await room.clock.advance(PAUSE_S)
     await room.idle()

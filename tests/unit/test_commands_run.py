@@ -14,9 +14,9 @@ import pytest
 
 from command_room import ISS, POINT, Room, judged, settings, until
 from diemcau_agent.commands import journal as journals
-from diemcau_agent.commands.dispatch import RUNNING_LIMIT
 from diemcau_agent.commands.journal import Journal
 from diemcau_agent.commands.outcome import Refused
+from diemcau_agent.commands.running import RUNNING_LIMIT
 from diemcau_agent.commands.signature import Unsigned
 from diemcau_agent.commands.verbs.ping import Ping
 from diemcau_agent.database import Corrupt, DatabaseError
@@ -249,7 +249,7 @@ async def test_a_device_is_one_commands_at_a_time_and_others_go_on(room: Room) -
     gate.set()
     await room.idle()
     assert set(done(room)) == {"command-display", "command-camera", "command-ping"}
-    assert room.dispatcher._held == {}
+    assert room.dispatcher._running.held == {}
 
 
 async def test_no_more_than_so_many_commands_run_at_once(room: Room) -> None:

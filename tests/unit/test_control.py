@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diemcau_agent import control, control_requests
+from diemcau_agent import control, control_key, control_requests
 from diemcau_agent.control import Control, Refused, SocketTaken, permitted
 from fake_control_room import FakeControlRoom, report, status
 
@@ -66,6 +66,14 @@ class Peer:
 
 @asynccontextmanager
 async def peer(path: Path) -> AsyncGenerator[Peer]:
+    """Who has shown the key."""
+    async with stranger(path) as client:
+        client.writer.write(control_key.read(path.parent))
+        yield client
+
+
+@asynccontextmanager
+async def stranger(path: Path) -> AsyncGenerator[Peer]:
     reader, writer = await asyncio.open_unix_connection(os.fspath(path), limit=1 << 20)
     try:
         yield Peer(reader, writer)
@@ -264,6 +272,38 @@ async def test_a_silent_connection_is_closed_in_time(path: Path, monkeypatch: py
     monkeypatch.setattr(control, "IDLE_S", 0.05)
     async with serving(path, FakeControlRoom()), peer(path) as client:
         assert await client.closed()
+
+
+@pytest.mark.parametrize(
+    "first", [b'{"do": "press"}\n', b"\n", b"0" * 64 + b"\n", b"x" * 5000 + b"\n", b"\xff" * 64 + b"\n"]
+)
+async def test_who_does_not_show_the_key_first_is_refused_and_the_connection_closed(
+    path: Path, first: bytes
+) -> None:
+    room = FakeControlRoom()
+    async with serving(path, room), stranger(path) as client:
+        answer = await client.ask(first + b'{"do": "press"}\n')
+        assert answer["error"]["code"] == "not_permitted"
+        assert await client.closed()
+    assert room.asked == []
+
+
+async def test_who_shows_no_key_in_time_makes_room_for_others(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "KEY_S", 0.05)
+    async with serving(path, FakeControlRoom()), stranger(path) as client:
+        assert (await client.hear())["error"]["code"] == "not_permitted"
+        assert await client.closed()
+
+
+async def test_the_key_is_for_its_owner_alone_and_another_at_each_start(path: Path) -> None:
+    keys: set[bytes] = set()
+    for _ in range(3):
+        async with serving(path, FakeControlRoom()):
+            keys.add(control_key.read(path.parent))
+            assert mode_of(path.with_name(control_key.KEY_NAME)) == 0o600
+    assert len(keys) == 3
 
 
 def mode_of(path: Path) -> int | None:

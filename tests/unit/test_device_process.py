@@ -106,6 +106,7 @@ def test_what_it_may_not_reach_is_an_answer_and_no_crash() -> None:
 def test_a_question_after_its_confinement_is_outgrown_is_left_to_the_next_process() -> None:
     class Outgrown:
         abi = 7
+        filtered = True
         asked = 0
 
         def outgrown(self) -> bool:
@@ -115,7 +116,11 @@ def test_a_question_after_its_confinement_is_outgrown_is_left_to_the_next_proces
     assert len(ask("probe", "probe", "probe", confinement=Outgrown())) == 1
 
 
-def test_it_greets_with_the_landlock_that_is_in_force() -> None:
-    channel: Any = Channel()
-    assert serve("presence", {"backend": "scripted", "options": {}}, channel, FREE) == 0
-    assert channel.said[0]["ready"]["landlock"] == 0
+def test_it_greets_with_what_it_is_shut_in_by() -> None:
+    sealed = Confinement(7, "presence", {}, Path("/"))
+    sealed.filtered = True
+    for confinement, landlock, seccomp in ((FREE, 0, False), (sealed, 7, True)):
+        channel: Any = Channel()
+        assert serve("presence", {"backend": "scripted", "options": {}}, channel, confinement) == 0
+        greeting = channel.said[0]["ready"]
+        assert (greeting["landlock"], greeting["seccomp"]) == (landlock, seccomp)

@@ -10,12 +10,14 @@ from typing import get_args
 import pytest
 
 from diemcau_agent import cli
+from diemcau_agent.clock import rfc3339
+from diemcau_agent.config import load
 from diemcau_agent.enrolment import command
 from diemcau_agent.enrolment.errors import Code, EnrolError
 from diemcau_agent.enrolment.steps import Notes, Outcome
 from diemcau_agent.enrolment.token import TokenFile
 from diemcau_agent.wording import speaking
-from enrolling_kit import POINT, TOKEN
+from enrolling_kit import POINT, TOKEN, KitClock
 from est_authority import Authority
 from est_server import EstServer
 
@@ -106,12 +108,60 @@ def test_why_it_failed_goes_to_stderr(settings: Path, capsys: pytest.CaptureFixt
     assert said.err.startswith("This kit needs a token:")
 
 
+@pytest.mark.parametrize("what", ["enrol", "set-clock"])
 def test_settings_without_an_enrolment_are_wrong_usage(
-    settings: Path, capsys: pytest.CaptureFixture[str]
+    settings: Path, capsys: pytest.CaptureFixture[str], what: str
 ) -> None:
     settings.write_text(settings.read_text().partition("[enrolment]")[0])
-    assert cli.main(["enrol", "--config", str(settings)]) == 2
+    assert cli.main([what, "--config", str(settings)]) == 2
     assert capsys.readouterr().err.startswith("enrolment: missing, expected")
+
+
+def test_setting_the_clock_has_its_words_in_both_languages_and_json_for_programs(
+    server: EstServer, settings: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given(server, settings)
+    assert cli.main(["enrol", "--config", str(settings)]) == 0
+    begins = rfc3339(server.issued[0].not_valid_before_utc.timestamp())
+    loaded = load(settings)
+    capsys.readouterr()
+    told: list[str] = []
+    for settable, as_json, language in (
+        (False, False, "en"), (False, False, "vi"), (False, True, "en"),
+        (True, False, "en"), (True, False, "vi"), (True, True, "en"),
+    ):  # fmt: skip
+        clock = KitClock(60.0, synced=False)
+        clock.settable = settable
+        code = command.set_clock(loaded, as_json=as_json, language=language, clock=clock)
+        assert code == (0 if settable else 1)
+        said = capsys.readouterr()
+        told.append(said.out or said.err)
+        assert (said.out == "") == (not settable and not as_json), "what failed goes to stderr"
+    refused = "this process may not set it (CAP_SYS_TIME)"
+    assert told[0] == f"The clock is wrong, and was left alone. Set it. ({refused})\n"
+    assert told[1] == f"Đồng hồ sai, và chưa được chỉnh. Hãy chỉnh lại. ({refused})\n"
+    assert json.loads(told[2]) == {"point": POINT, "result": "failed", "code": "clock", "detail": refused}
+    assert told[3:5] == [
+        f"The clock was set forward. ({begins})\n",
+        f"Đã chỉnh đồng hồ tới trước. ({begins})\n",
+    ]
+    assert json.loads(told[5]) == {"point": POINT, "result": "set", "clock_set": begins}
+
+
+def test_a_clock_that_is_right_is_left_alone_by_the_program_itself(
+    server: EstServer, settings: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the kernel's own clock, which stands after each certificate of the test."""
+    given(server, settings)
+    assert cli.main(["enrol", "--config", str(settings)]) == 0
+    capsys.readouterr()
+    for more, start in (
+        (("--language", "vi"), "Giữ nguyên đồng hồ:"),
+        (("--language", "en"), "The clock was left alone:"),
+        (("--json",), "{"),
+    ):
+        assert cli.main(["set-clock", "--config", str(settings), *more]) == 0
+        assert capsys.readouterr().out.startswith(start)
 
 
 @pytest.mark.parametrize("url", ["https://est.example:99999", "https://est.example:x", "https://[::1"])

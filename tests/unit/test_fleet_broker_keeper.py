@@ -10,9 +10,9 @@ import pytest
 from diemcau_fleet.authority import Authority, Revoked
 from diemcau_fleet.broker.eviction import EvictionFailed
 from diemcau_fleet.broker.keeper import Keeper
-from diemcau_fleet.broker.office import OfficeError, State
 from diemcau_fleet.broker.reload import ReloadFailed, by_command, by_pid_file
 from diemcau_fleet.broker.settings import Listen, Settings
+from diemcau_fleet.broker.source import SourceError, State
 from diemcau_fleet.members import Kit, Members
 
 
@@ -32,7 +32,7 @@ class Registered:
 
     def look(self) -> State:
         if self.broken is not None:
-            raise OfficeError(self.broken)
+            raise SourceError(self.broken)
         kits = tuple(Kit(name) for name in sorted(self.kits))
         return State(Members(kits=kits, revoked=tuple(sorted(self.gone))), self.serials, self.authority.pem)
 

@@ -114,7 +114,7 @@ def test_what_is_not_known_of_a_kit_is_left_for_somebody_to_fill_in(office: Offi
         (("kit", "add", "xp-0417", "--broker-url", "mqtt://broker"), "broker.urls[0]"),
         (("kit", "add", "xp-0417", "--valid-h", "0"), "--valid-h: got '0'"),
         (("operator", "add", "op-1", "--role", "operator", "--public", "AAAA"), "--public: got a key of 3"),
-        (("operator", "add", "op-1", "--role", "operator"), "--key-file --public"),
+        (("operator", "add", "op-1", "--role", "operator"), "--out, --key-file or --public: missing"),
         (("operator", "add", "in-1", "--role", "installer", "--public", public("x")), "--point: missing"),
         (("ca", "server", "a b", "--out", "x"), "NAME: got 'a b'"),
         (("serve-est", "--listen", "8443", "--cert-file", "x", "--key-file", "x"), "--listen: got '8443'"),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diemcau_agent import judges
+from diemcau_agent import coverage, judges
 from diemcau_agent.codes import CODES
 from diemcau_agent.thresholds import DEFAULTS, Baseline, Thresholds, calibrated
 from diemcau_drivers import contract
@@ -27,7 +27,7 @@ BASELINE = Baseline(
 @pytest.mark.parametrize("device", GOOD)
 def test_a_healthy_room_has_no_code_and_is_known(device: str) -> None:
     assert judges.judge(device, GOOD[device]) == ()
-    assert judges.known(device, GOOD[device])
+    assert coverage.known(device, GOOD[device])
 
 
 BROKEN: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
@@ -132,19 +132,19 @@ def test_the_first_broken_link_is_named_from_near_to_far(readings: dict[str, Any
 def test_nothing_read_is_neither_good_nor_bad(device: str) -> None:
     for readings in ({}, dict.fromkeys(GOOD[device])):
         assert judges.judge(device, readings) == ()
-        assert not judges.known(device, readings)
-        assert judges.covers(device, readings) == frozenset()
+        assert not coverage.known(device, readings)
+        assert coverage.covers(device, readings) == frozenset()
 
 
 def test_a_muted_microphone_is_known_without_its_level() -> None:
-    assert judges.known("microphone", {"muted": True})
-    assert not judges.known("microphone", {"muted": False})
+    assert coverage.known("microphone", {"muted": True})
+    assert not coverage.known("microphone", {"muted": False})
 
 
 def test_what_was_not_read_is_not_covered() -> None:
-    covers = judges.covers("host", {"disk_free_percent": 50.0, "throttled_bits": None})
+    covers = coverage.covers("host", {"disk_free_percent": 50.0, "throttled_bits": None})
     assert covers == {"disk_full"}
-    assert judges.covers("microphone", {"muted": False}) == {
+    assert coverage.covers("microphone", {"muted": False}) == {
         "microphone_muted", "microphone_absent", "audio_hung", "audio_crashed",
     }  # fmt: skip
 
@@ -166,7 +166,7 @@ def test_whatever_is_read_codes_are_the_devices_own_and_covered(data: st.DataObj
     readings = {name: data.draw(VALUE.get(name, NUMBER), label=name) for name in sorted(names)}
     codes = judges.judge(device, readings)
     assert all(device in CODES[code].devices for code in codes)
-    assert set(codes) <= judges.covers(device, readings)
+    assert set(codes) <= coverage.covers(device, readings)
     assert len(codes) <= 1 or device in ("host", "line")
 
 

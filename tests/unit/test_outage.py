@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from diemcau_agent.clock import rfc3339
+from diemcau_agent.mqtt import CLOSED, NOT_LET_IN
 from diemcau_agent.outage import Outages, absence
 from diemcau_agent.signs import Sign
 from fakeclock import FakeClock
@@ -82,7 +83,8 @@ def test_what_the_line_found_meanwhile_says_whose_it_was(
         ("[Errno 113] No route to host: unreachable", "line"),
         ("10.0.0.1:8883: no answer in time", "line"),
         ("[Errno 111] Connection refused", "broker"),
-        ("Unspecified error", "broker"),
+        (CLOSED, "broker"),
+        (NOT_LET_IN, "broker"),
         ("Server shutting down", "broker"),
     ],
 )

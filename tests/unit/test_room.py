@@ -19,7 +19,8 @@ from diemcau_agent.indicator import Indicator
 from diemcau_agent.model import Selftest, Step
 from diemcau_agent.monitor import Monitor
 from diemcau_agent.outbox import Outbox
-from diemcau_agent.room import RESULT_SHOWN_S, Room
+from diemcau_agent.room import Room
+from diemcau_agent.selftests import RESULT_SHOWN_S, Selftests
 from diemcau_agent.stamp import Stamp
 from diemcau_agent.telemetry import Window
 from diemcau_agent.worker import Ask, Hung
@@ -70,10 +71,14 @@ class Bench:
         )  # fmt: skip
         self.indicator = Indicator(ask, clock, "en", lights=True, screen=True)
         self.tasks: list[asyncio.Task[Any]] = []
+        wire = cast("Broker", self.wire)
+        self.selftests = Selftests(
+            stamp, clock, card.spool, self.book, wire, self.outbox, self.monitor, self.devices.runner,
+            self.indicator, self.spawn, lambda: self.room.changed(),
+        )  # fmt: skip
         self.room = Room(
-            settings, stamp, clock, card.spool, self.book, cast("Broker", self.wire), self.outbox,
-            self.monitor, self.devices.runner, self.indicator, ask,
-            lambda: {"reflector": "stamp.example"}, self.spawn,
+            settings, stamp, clock, card.spool, self.book, wire, self.outbox, self.monitor, self.selftests,
+            self.indicator, ask, lambda: {"reflector": "stamp.example"},
         )  # fmt: skip
 
     def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
@@ -89,7 +94,7 @@ class Bench:
         await self.card.live(self.clock, seconds, 0.5)
 
     async def test(self) -> Selftest:
-        task = self.spawn(self.room.test("quick", "command"), "test")
+        task = self.spawn(self.selftests.test("quick", "command"), "test")
         while not task.done():
             await self.clock.advance(0.5)
         return await task
@@ -168,8 +173,8 @@ async def test_a_hold_cancels_the_test_and_calls_no_help(bench: Bench) -> None:
     await bench.live(1)
     bench.room.panel("hold", {})
     await bench.live(2)
-    assert bench.room.last is not None
-    assert bench.room.last.result == "partial"
+    assert bench.selftests.last is not None
+    assert bench.selftests.last.result == "partial"
     assert not bench.indicator.help
     assert not bench.monitor.paused
 
@@ -189,10 +194,10 @@ async def test_a_hold_at_rest_calls_for_help_until_the_next_hold_or_press(bench:
 
 
 async def test_only_one_test_or_baseline_at_a_time(bench: Bench) -> None:
-    first = bench.spawn(bench.room.test("quick", "page"), "first")
+    first = bench.spawn(bench.selftests.test("quick", "page"), "first")
     await settle()
     with pytest.raises(Refused) as test:
-        await bench.room.test("quick", "command")
+        await bench.selftests.test("quick", "command")
     with pytest.raises(Refused) as baseline:
         await bench.room.baseline()
     assert (test.value.code, baseline.value.code) == ("busy", "busy")
@@ -212,7 +217,7 @@ async def test_a_hung_screen_delays_no_test_and_is_what_the_test_finds(bench: Be
 
 
 async def test_a_test_that_is_given_up_leaves_the_watch_running(bench: Bench) -> None:
-    test = bench.spawn(bench.room.test("full", "command"), "test")
+    test = bench.spawn(bench.selftests.test("full", "command"), "test")
     await bench.live(1)
     assert bench.monitor.paused
     test.cancel()
@@ -227,7 +232,7 @@ async def test_the_report_outlives_a_restart(bench: Bench, clock: FakeClock, tmp
     await bench.card.settle()
     after = Bench(clock, tmp_path, bench.card)
     await after.room.load()
-    assert after.room.last == report
+    assert after.selftests.last == report
 
 
 async def test_a_report_of_another_version_does_not_prevent_the_start(
@@ -235,7 +240,7 @@ async def test_a_report_of_another_version_does_not_prevent_the_start(
 ) -> None:
     await bench.card.spool.put("selftest", '{"schema": "diemcau.selftest/0"}')
     await bench.room.load()
-    assert bench.room.last is None
+    assert bench.selftests.last is None
     assert "no last self-test report" in caplog.text
 
 

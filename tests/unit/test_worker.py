@@ -73,7 +73,15 @@ async def test_calls_are_answered_in_order_by_one_process(bench: Bench) -> None:
 
 @pytest.mark.parametrize(
     ("greeting", "confined"),
-    [({"landlock": 7}, True), ({"landlock": 0}, False), ({}, False), (None, False), ("spawned", False)],
+    [
+        ({"landlock": 7, "seccomp": True}, True),
+        ({"landlock": 7, "seccomp": False}, False),
+        ({"landlock": 0, "seccomp": True}, False),
+        ({"landlock": 7}, False),
+        ({}, False),
+        (None, False),
+        ("spawned", False),
+    ],
 )
 async def test_a_process_is_confined_that_greets_so_and_none_else(
     bench: Bench, greeting: Any, confined: bool

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from diemcau_agent.arguments import add_output
+
 
 def add_parser(commands: Any) -> None:
     audit = commands.add_parser("audit", help="the record of what was done to this room from afar")
@@ -26,8 +28,7 @@ def add_parser(commands: Any) -> None:
         help="from then on, UTC: 2026-11-27, or 2026-11-27T07:30:00Z",
     )
     for command in (check, show):
-        command.add_argument("--json", action="store_true", help="JSON, for programs")
-        command.add_argument("--language", choices=("vi", "en"), help="default: the settings', then LANG's")
+        add_output(command, "the settings', then LANG's")
         where = command.add_mutually_exclusive_group()
         where.add_argument(
             "--state-dir",

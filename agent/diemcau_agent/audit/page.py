@@ -26,6 +26,9 @@ Files = Iterable[tuple[str, Iterable[bytes]]]
 def run(arguments: argparse.Namespace, directory: Path, language: str) -> int:
     say = wording.speaking(language)
     try:
+        if not (arguments.json or paths(directory)):
+            print(say("There is no record in {directory}.").format(directory=directory), file=sys.stderr)
+            return NOT
         with _opened(directory) as files:
             if arguments.action == "verify":
                 return _verify(

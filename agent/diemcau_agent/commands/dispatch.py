@@ -1,17 +1,15 @@
-"""From a message to what it orders, in the order of checks of docs/wire.md; and every command's one end.
+"""What becomes of a command: once through the checks, written down, run, and ended by one answer.
 
-The checks: size, signature, retained, audience, journal, nonce, expiry, role, verb, args; then what the room
-says (policy, too_often, frozen, busy). What passes is written into the journal and acknowledged; it runs as a
-task of its own and ends in one answer, kept in the journal, so an id that comes again gets that answer and
-nothing runs twice. A harmless verb is answered first (verb.py). A device is one command's at a time. An
-exception that no handler expected ends its command as ``failed``, ``internal``, and nothing else.
+What passes (:mod:`.checks`) is written into the journal and acknowledged; it runs as a task of its own and
+ends in one answer, kept in the journal, so an id that comes again gets that answer and nothing runs
+twice. A harmless verb is answered first (verb.py). An exception that no handler expected ends its command
+as ``failed``, ``internal``, and nothing else.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Awaitable, Mapping
 from typing import Any
 
@@ -22,31 +20,20 @@ from diemcau_agent.database import DatabaseError
 from diemcau_agent.model import Claims, ReplyState
 from diemcau_drivers.contract import DeviceError
 
-from .claims import (
-    ANSWERABLE_BYTES,
-    Letter,
-    check_audience,
-    check_envelope,
-    check_times,
-    claims,
-    fitted,
-    read,
-)
+from .checks import Checks
 from .context import Context
 from .journal import Entry, Journal
 from .order import Order
 from .outcome import CommandError, Done, Failed, Refused, Unanswerable
 from .refusals import Refusals
 from .replies import Ending, Kept, Replies
+from .running import Running
 from .signature import Verifier
 from .verb import Call, Verb
 from .verbs import VERBS
 
 log = logging.getLogger(__name__)
 
-RUNNING_LIMIT = 32
-KEY_LIMIT = 16
-"""Of one key: whoever may only ping keeps nobody else out, however long his pings spread themselves."""
 NOTED_S = 2.0
 """A card that takes no audit holds up no command for longer; only a snapshot is not taken without."""
 TOLD_S = 2.0
@@ -60,20 +47,18 @@ class Dispatcher:
         self, context: Context, verifier: Verifier | None, verbs: Mapping[str, Verb[Any]] = VERBS
     ) -> None:
         self._context = context
-        self._verifier = verifier
         self._verbs = verbs
         self._journal = Journal(context.spool)
         self._refusals = Refusals(context.clock, context.event)
         self._replies = Replies(context)
-        self._running: dict[str, asyncio.Task[None]] = {}
-        self._of_key: Counter[str] = Counter()
-        self._held: dict[str, str] = {}
+        self._running = Running()
+        self._checks = Checks(context, verifier, verbs, self._running)
         self._turn = asyncio.Lock()
 
     async def receive(self, topic: str, payload: bytes, retained: bool) -> None:
         """One message. Returns once it may be acknowledged: refused, answered, or in the journal."""
         try:
-            letter = self._open(payload)
+            letter = self._checks.open(payload)
         except Unanswerable as error:
             if self._refusals.count(error.code):
                 log.info("%r: %s", topic[:256], error)
@@ -81,14 +66,12 @@ class Dispatcher:
         verb = topic.rpartition("/")[2][:32]
         try:
             async with self._turn:
-                check_envelope(len(payload), retained)
-                claim = claims(letter)
-                check_audience(topic, claim, self._audiences())
+                claim = self._checks.claims(letter, topic, len(payload), retained=retained)
                 entry = await self._journal.find(claim.id)
                 if entry is not None:
                     self._repeat(entry, claim)
                     return
-                order = await self._check(claim, payload)
+                order = await self._checks.order(self._call(claim, payload))
                 if order.delay_s or not order.verb.harmless:
                     await self._write_down(order)
                     return
@@ -123,7 +106,7 @@ class Dispatcher:
                 log.error("the answer to command %s cannot be told: %s", entry.id, error)
                 continue
             self._tell(claim, kept.state, kept.code, None)
-        left = [entry for entry in await self._journal.unfinished() if entry.id not in self._running]
+        left = [entry for entry in await self._journal.unfinished() if entry.id not in self._running.tasks]
         for entry in left:
             claim = msgspec.json.decode(entry.claims, type=Claims)
             verb = self._verbs.get(claim.verb)
@@ -137,26 +120,9 @@ class Dispatcher:
 
     async def aclose(self) -> None:
         """Stop what runs: its entry stays open, and the next session answers it."""
-        tasks = set(self._running.values())
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await self._running.aclose()
         await self._refusals.aclose()
         await self._replies.aclose()
-
-    # --- The checks, in order
-
-    def _open(self, payload: bytes) -> Letter:
-        if self._verifier is None:
-            raise Unanswerable("not_a_command", "commands are off")
-        if len(payload) > ANSWERABLE_BYTES:
-            raise Unanswerable("too_large", f"{len(payload)} bytes")
-        return read(self._verifier.open(payload))
-
-    def _audiences(self) -> tuple[str, ...]:
-        settings = self._context.settings()
-        return (f"point/{settings.point}", *(f"group/{group}" for group in settings.all_groups))
 
     def _repeat(self, entry: Entry, claim: Claims) -> None:
         before = msgspec.json.decode(entry.claims, type=Claims)
@@ -165,77 +131,18 @@ class Dispatcher:
         answer = entry.answer or self._replies.build(claim.id, claim.verb, "accepted")
         self._replies.send(claim.iss, answer, droppable=True)
 
-    async def _check(self, claim: Claims, payload: bytes) -> Order:
-        context = self._context
-        to_group = claim.aud.startswith("group/")
-        if to_group and not context.stamp.synced:
-            raise Refused("clock_unsynced", "a group's commands need a synced clock, this point has none")
-        age_s = context.clock.monotonic() - context.started_s
-        if to_group and claim.iat < int(context.clock.wall() - age_s):
-            # No nonce tells it from one that ran before the start, where the journal was lost with the card.
-            raise Refused("expired", "iat: a group's command from before this session of the agent")
-        if not to_group and not context.nonce_valid(claim.nonce):
-            raise Refused("bad_nonce", "nonce: expected the newest of this point's status")
-        check_times(claim, context.clock.wall(), synced=context.stamp.synced)
-        self._check_role(claim)
-        verb = self._verbs.get(claim.verb)
-        if verb is None:
-            raise Refused("unknown_verb", f"got {claim.verb}, expected one of {', '.join(self._verbs)}")
-        if to_group and not verb.group:
-            raise Refused("not_permitted", f"{verb.name}: cannot be sent to a group")
-        args = fitted(verb.args, claim.args, "args")
-        spread_s = float(getattr(args, "spread_s", 0.0))
-        delay_s = context.uniform(0.0, spread_s) if spread_s else 0.0
-        order = Order(verb, self._call(claim, payload), args, delay_s)
-        if len(self._running) >= RUNNING_LIMIT:
-            raise Refused("busy", f"{RUNNING_LIMIT} commands run already")
-        if self._of_key[claim.iss] >= KEY_LIMIT:
-            raise Refused("busy", f"{KEY_LIMIT} commands of {claim.iss} run already")
-        await self._admit(order)
-        return order
-
-    def _check_role(self, claim: Claims) -> None:
-        if self._verifier is None or not self._verifier.permits(claim.iss, claim.verb):
-            raise Refused("not_permitted", f"{claim.verb}: not of this key's role")
-
-    async def _admit(self, order: Order) -> None:
-        """What the room says, now: asked again after a delay."""
-        await order.verb.permit(order.call, order.args)
-        forced = bool(getattr(order.args, "force", False))
-        if order.verb.disturbs(order.args) and not forced and self._context.conference_on():
-            raise Refused("frozen", "a conference is on; force: true does it all the same")
-        for part in order.verb.holds(order.args):
-            if part in self._held:
-                raise Refused("busy", f"{part}: command {self._held[part]} runs on it")
-
-    # --- What was accepted
-
-    def _hold(self, order: Order) -> None:
-        self._held |= dict.fromkeys(order.verb.holds(order.args), order.call.claims.id)
-
-    def _release(self, claim: Claims) -> None:
-        self._held = {part: by for part, by in self._held.items() if by != claim.id}
-
     async def _write_down(self, order: Order) -> None:
         claim = order.call.claims
         if not order.delay_s:
-            self._hold(order)
+            self._running.hold(order)
         intent = order.verb.intent(order.call, order.args)
         try:
             await self._journal.accept(claim.id, msgspec.json.encode(claim), intent, claim.verb)
         except BaseException:
-            self._release(claim)
+            self._running.release(claim)
             raise
         self._note(order)
-        task = asyncio.create_task(self._carry_out(order), name=f"command {claim.verb} {claim.id}")
-        self._running[claim.id] = task
-        self._of_key[claim.iss] += 1
-        task.add_done_callback(lambda _: self._ended(claim))  # even of one cancelled before it began
-
-    def _ended(self, claim: Claims) -> None:
-        self._release(claim)
-        del self._running[claim.id]
-        self._of_key -= Counter((claim.iss,))  # and no zeros stay behind
+        self._running.start(claim, self._carry_out(order))
 
     def _note(self, order: Order) -> None:
         """Into the audit, before it is done."""
@@ -249,7 +156,7 @@ class Dispatcher:
         self._replies.say(claim, "accepted")
         await self._context.noted(NOTED_S)
         ending = await self._run(order)
-        self._release(claim)
+        self._running.release(claim)
         await self._finish(claim, ending, order.device)
 
     async def _run(self, order: Order) -> Ending:
@@ -257,9 +164,8 @@ class Dispatcher:
         try:
             if order.delay_s:
                 await self._context.clock.sleep(order.delay_s)
-                self._check_role(claim)  # the key may have been revoked meanwhile, the room accepted
-                await self._admit(order)
-                self._hold(order)
+                await self._checks.again(order)
+                self._running.hold(order)
             async with asyncio.timeout(verb.deadline_s):
                 done = await verb.run(order.call, order.args)
             return self._replies.ending(claim, done)

@@ -34,6 +34,8 @@ CHANGEABLE = (
     "panel.hold_s",
     "camera.presets",
 )
+LIVE = frozenset({"name", "place", "level", "probe.period_s"})
+"""What a running agent takes into force; the rest comes with its next start."""
 SECRET = ("backend_options", "broker.ca_file", "broker.cert_file", "broker.key_file")
 """Left out of every answer: where keys lie, and what a backend alone knows the meaning of."""
 _MAX_BYTES = 64 * 1024
@@ -108,6 +110,11 @@ def merge(settings: Settings, changes: Mapping[str, Any]) -> Settings:
             table = table[part]
         table[leaf] = value
     return config.check(data)
+
+
+def taken(running: Settings, changed: Settings) -> Settings:
+    """``running`` with what it can take of ``changed``."""
+    return merge(running, {name: value_of(changed, name) for name in LIVE})
 
 
 def value_of(settings: Settings, name: str) -> Any:

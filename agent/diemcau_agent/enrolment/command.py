@@ -1,4 +1,5 @@
-"""``diemcau-agent enrol``: one enrolment or renewal, told in one line or as JSON."""
+"""``diemcau-agent enrol`` and ``set-clock``: one enrolment or renewal, and the clock that it needs, each
+told in one line or as JSON."""
 
 from __future__ import annotations
 
@@ -17,17 +18,19 @@ from .errors import EnrolError
 from .est import Est
 from .steps import Enrolling, Notes, Outcome
 from .store import Store
-from .timekeeping import KernelClock, SettableClock
+from .timekeeping import KernelClock, SettableClock, WaitingClock, set_forward
 from .token import TokenFile
+
+_MISSING = "enrolment: missing, expected [enrolment] with the url of an EST server"
 
 
 def enrol(
-    settings: Settings, *, renew: bool, as_json: bool, language: str, clock: SettableClock | None = None
+    settings: Settings, *, renew: bool, as_json: bool, language: str, clock: WaitingClock | None = None
 ) -> int:
     """The program's exit code: OK where there is a good identity and nothing is left to do."""
     wanted = settings.enrolment
     if wanted is None:
-        print("enrolment: missing, expected [enrolment] with the url of an EST server", file=sys.stderr)
+        print(_MISSING, file=sys.stderr)
         return USAGE
     owner = _foreign_owner(Path(settings.state_dir))
     if owner is not None:
@@ -67,6 +70,31 @@ def enrol(
     for words in beside(enrolling.notes, say):
         print(words, file=sys.stderr)
     print(line, file=sys.stderr if code else sys.stdout)
+    return code
+
+
+def set_clock(settings: Settings, *, as_json: bool, language: str, clock: SettableClock | None = None) -> int:
+    """The program's exit code: OK where the clock is not before this kit's certificate, or is kept."""
+    wanted = settings.enrolment
+    if wanted is None:
+        print(_MISSING, file=sys.stderr)
+        return USAGE
+    clock, store = clock or KernelClock(), Store(Path(settings.identity_dir))
+    say = speaking(language)
+    code, document = OK, dict[str, Any](point=settings.point, result="nothing")
+    line = say("The clock was left alone: it is kept, or not before this kit's certificate.")
+    try:
+        set_to_s = set_forward(settings.point, wanted.ca_file, store, clock)
+    except EnrolError as error:
+        code = NOT
+        line = f"{say('The clock is wrong, and was left alone. Set it.')} ({error.detail})"
+        document |= {"result": "failed", "code": error.code, "detail": error.detail}
+    else:
+        if set_to_s is not None:
+            line = f"{say('The clock was set forward.')} ({rfc3339(set_to_s)})"
+            document |= {"result": "set", "clock_set": rfc3339(set_to_s)}
+    text = json.dumps(document, ensure_ascii=False, indent=2) if as_json else line
+    print(text, file=sys.stderr if code and not as_json else sys.stdout)
     return code
 
 
@@ -127,7 +155,8 @@ def _what(error: EnrolError, say: Say) -> str:
             )
         case "clock":
             return say(
-                "The clock is wrong. Set it, or start the service diemcau-enrol, which may do so itself."
+                "The clock is wrong, and this program may not set it. Set it, or run diemcau-agent set-clock "
+                "as root; then try again."
             )
         case "not_approved":
             return say("The server has not approved {point} yet. Try again later.")

@@ -2,8 +2,8 @@
 
 A kit's clock may stand in 1970. Then the server is believed by chain and name alone, and what comes back
 must be signed by the authority that the settings name, over a key of ours that is new: it was made just now,
-and its ``notBefore`` is the time. The clock goes there, never back, and the server is asked again with dates
-on.
+and its ``notBefore`` is the time. Another process, which has no network, sets the clock there
+(:mod:`.timekeeping`); then the server is asked again with dates on.
 """
 
 from __future__ import annotations
@@ -22,11 +22,14 @@ from .est import Est, NotYetValid
 from .pair import Pair, PairError
 from .proof import ProofError, prove
 from .store import Store
-from .timekeeping import SettableClock, forward
+from .timekeeping import WaitingClock
 from .token import TokenFile
 
 SKEW_S = 20.0
 """So far the server's clock may be ahead of one that is kept."""
+CLOCK_S = 20.0
+"""So long it takes at most until the clock is set by whom the store has called."""
+_LOOK_S = 0.5
 Result = Literal["enrolled", "renewed", "nothing"]
 
 
@@ -35,7 +38,7 @@ class Notes:
     """What happened beside, told whether it ended well or not."""
 
     clock_set: str | None = None
-    """The time to which the clock was moved, RFC 3339."""
+    """The time to which the clock was moved meanwhile, RFC 3339."""
     token_left: str | None = None
     """Why the used token could not be deleted."""
     token_old: bool = False
@@ -58,7 +61,7 @@ class Enrolling:
     point: str
     settings: Enrolment
     store: Store
-    clock: SettableClock
+    clock: WaitingClock
     token: TokenFile
     est: Est
     notes: Notes = field(default_factory=Notes)
@@ -68,8 +71,6 @@ class Enrolling:
         """``renew``: now, and not at two thirds of the certificate's life. Raises EnrolError."""
         with self.store.alone():
             identity = self._identity()
-            if identity is not None:
-                self._forward(identity)
             request = self.store.request()
             if request is None or not request.chain:
                 answered = self._asked(request, identity, renew=renew)
@@ -89,13 +90,6 @@ class Enrolling:
         except PairError as error:
             self.notes.damaged = f"{self.store.identity_file}: {error}"
             return None
-
-    def _forward(self, pair: Pair) -> None:
-        try:
-            if forward(self.clock, pair.not_before_s) is not None:
-                self.notes.clock_set = rfc3339(pair.not_before_s)
-        except OSError as error:
-            raise EnrolError("clock", f"cannot be set: {error.strerror or error}") from error
 
     # --- Asking
 
@@ -151,14 +145,12 @@ class Enrolling:
         return self.est.enrol(wanted, self.point, token, check_time=check_time)
 
     def _allow_any_date(self, error: NotYetValid) -> None:
-        """Where the clock is not kept, can be set, and the settings say whose word on the time counts."""
+        """Where the clock is not kept, and the settings say whose word on the time counts."""
         if self.clock.synced():
             raise error
-        now = rfc3339(self.clock.wall())
         if self.settings.ca_file is None:
+            now = rfc3339(self.clock.wall())
             raise EnrolError("clock", f"{now}; without enrolment.ca_file nobody is believed about the time")
-        if not self.clock.may_set():
-            raise EnrolError("clock", f"{now}; this process may not set it (CAP_SYS_TIME)")
 
     # --- Proving
 
@@ -173,14 +165,27 @@ class Enrolling:
         self.store.put_in_force(authorities)
 
     def _begin(self, request: Pair) -> None:
-        """Until its ``notBefore`` has come: set the clock, or wait where that is kept and a little late."""
-        self._forward(request)
-        ahead_s = request.not_before_s - self.clock.wall()
+        """Until its ``notBefore`` has come: where nothing keeps the clock, call who may set it; where one
+        that is kept is a little late, wait."""
+        if not self.clock.synced() and self._ahead_s(request) > SKEW_S:
+            self._have_clock_set(request)
+        ahead_s = self._ahead_s(request)
         if ahead_s > SKEW_S:
             begins, now = rfc3339(request.not_before_s), rfc3339(self.clock.wall())
             raise EnrolError("clock", f"{now}; the certificate that came begins at {begins}")
         if ahead_s > 0:
             self.clock.wait(ahead_s)
+
+    def _have_clock_set(self, request: Pair) -> None:
+        with self.store.clock_wanted():
+            for _ in range(round(CLOCK_S / _LOOK_S)):
+                self.clock.wait(_LOOK_S)
+                if self._ahead_s(request) <= 0:
+                    self.notes.clock_set = rfc3339(self.clock.wall())
+                    return
+
+    def _ahead_s(self, request: Pair) -> float:
+        return request.not_before_s - self.clock.wall()
 
     def _prove(self, request: Pair, authorities: str, *, check_time: bool) -> None:
         try:

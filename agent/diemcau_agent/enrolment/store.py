@@ -3,6 +3,7 @@
 ``identity.pem``  our key and certificate, in force
 ``ca.pem``        whom we believe, at the broker
 ``request.pem``   the key of a request under way, and its certificate once the answer has come
+``clock-wanted``  only while an enrolment waits for the clock: diemcau-clock.path starts who may set it
 
 The order of an enrolment is request.pem with the key; the request; request.pem with the certificate; the
 token deleted; ca.pem; request.pem renamed to identity.pem. Before the last step the old identity is in force,
@@ -33,6 +34,7 @@ class Store:
         self.identity_file = directory / "identity.pem"
         self.ca_file = directory / "ca.pem"
         self.request_file = directory / "request.pem"
+        self.clock_wanted_file = directory / "clock-wanted"
 
     @contextmanager
     def alone(self) -> Generator[None]:
@@ -80,6 +82,16 @@ class Store:
 
     def keep_authorities(self, authorities: str) -> None:
         self._replace(self.ca_file, authorities.encode())
+
+    @contextmanager
+    def clock_wanted(self) -> Generator[None]:
+        """Whoever may set the clock is called, and the certificate it is to look at is on the card."""
+        self._replace(self.clock_wanted_file, b"")
+        try:
+            yield
+        finally:
+            with _told(self.clock_wanted_file):
+                self.clock_wanted_file.unlink(missing_ok=True)
 
     def _pair(self, path: Path) -> Pair | None:
         with _told(path):

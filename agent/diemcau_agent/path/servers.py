@@ -49,7 +49,7 @@ def connect(
         with sock:
             tcp_ms = (time.monotonic() - began_s) * 1000
             facts: dict[str, Any] = {"broker_tcp_ms": round(tcp_ms, 3)}
-            if broker.scheme != "mqtt":
+            if broker.secure:
                 facts |= _handshake(sock, broker, tls, end_s, deadline_s)
             return facts
     return failed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -13,6 +14,7 @@ import msgspec
 
 from diemcau_agent.clock import Clock, wait
 from diemcau_agent.commands.outcome import Failed, Refusal, Refused
+from diemcau_agent.config import Settings
 
 SOCKET = Path("/run/diemcau-reboot.sock")
 """diemcau-reboot.socket."""
@@ -47,11 +49,19 @@ class _Answer(msgspec.Struct, frozen=True):
     error: _Error | None = None
 
 
+def reboot_client(settings: Settings, clock: Clock, changed: Callable[[], object]) -> RebootClient | None:
+    """None where nothing may be asked of it, and in a simulated room that nobody can start again."""
+    place = os.environ.get("DIEMCAU_REBOOT") if settings.simulated else str(SOCKET)
+    if place is None or settings.commands == "off":
+        return None
+    return RebootClient(Path(place), clock, changed)
+
+
 class RebootClient:
     """``changed()`` is called when :attr:`nonce` is another one. :meth:`run` asks for it: at the start, after
     each restart that was ordered, when the keys change, and again and again where nobody answers."""
 
-    def __init__(self, socket: Path, clock: Clock, changed: Callable[[], None]) -> None:
+    def __init__(self, socket: Path, clock: Clock, changed: Callable[[], object]) -> None:
         self._socket = socket
         self._clock = clock
         self._changed = changed

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal
 
-from diemcau_agent import judges
+from diemcau_agent import coverage, judges
 from diemcau_agent.clock import Clock
 from diemcau_agent.codes import CODES, worst
 from diemcau_agent.model import Reading, Step, StepResult
@@ -123,12 +123,12 @@ class Run:
                 return self._untested(check, "switched_off", measured)
             return self._untested(check, "in_use", {**measured, "in_use_by": look.in_use_by})
         codes = self._judge(question, check, looks)
-        if not codes and not all(judges.has(readings, name) for name in check.requires):
+        if not codes and not all(coverage.has(readings, name) for name in check.requires):
             return self._untested(check, "unsupported" if check.optional else "no_reading", measured)
         told = frozenset(check.codes)
         if check.judge is judge_device:
-            told &= judges.covers(check.device, readings)
-        self._note(check, codes, told | judges.gone(check.device))
+            told &= coverage.covers(check.device, readings)
+        self._note(check, codes, told | coverage.gone(check.device))
         if codes and all(CODES[code].state == "unknown" for code in codes):
             return self._untested(check, "no_answer", measured, codes[0])
         return self._tested(check, codes[0] if codes else None, measured)
@@ -145,7 +145,7 @@ class Run:
     def _failure(self, check: Check, error: DeviceError) -> Step:
         code = judges.failure_code(check.device, error.kind)
         if code is not None:
-            self._note(check, (code,), judges.gone(check.device))
+            self._note(check, (code,), coverage.gone(check.device))
             return self._tested(check, code, {"detail": error.detail})
         if error.kind == "busy":
             return self._untested(check, "in_use", {"in_use_by": error.in_use_by})

@@ -15,9 +15,9 @@ from . import options, reload
 from .configuration import SettingsError, configuration
 from .eviction import Eviction, named, pinned
 from .keeper import Keeper, Look
-from .office import Office
-from .rules import RulesError, check_pair
+from .rules import RulesError, check_pair, check_readable
 from .settings import CA, Settings
+from .source import Source
 
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what is listened on, turned into a place to ask
 _log = logging.getLogger(__name__)
@@ -30,8 +30,10 @@ def run(arguments: argparse.Namespace) -> int:
         configuration(settings)
         if settings.here:
             check_pair("--host-cert, --host-key", settings.host_cert, settings.host_key)
+            check_readable("--host-key", settings.host_key, settings.user)
             if settings.bridge is not None:
                 check_pair("--bridge-cert, --bridge-key", settings.bridge.cert_file, settings.bridge.key_file)
+                check_readable("--bridge-key", settings.bridge.key_file, settings.user)
     except (ValueError, RulesError, SettingsError) as error:
         print(f"diemcau-fleet: {error}", file=sys.stderr)
         return USAGE
@@ -50,21 +52,21 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _keeper(arguments: argparse.Namespace, settings: Settings) -> Keeper:
-    office = Office(arguments.dir)
+    source = Source(arguments.dir)
     if arguments.reload_command is None:
         tell: reload.Reload = lambda: reload.by_pid_file(settings.pid_file)  # noqa: E731
     else:
         tell = lambda: reload.by_command(arguments.reload_command)  # noqa: E731
     if arguments.evict_at is not None:
         at = arguments.evict_at
-        eviction = Eviction(at.host, at.port, named(settings.out / CA), office.issue)
+        eviction = Eviction(at.host, at.port, named(settings.out / CA), source.issue)
     elif settings.here:
         door = settings.mqtts[0]
         host = _ANYWHERE.get(door.host, door.host)
-        eviction = Eviction(host, door.port, pinned(settings.host_cert), office.issue)
+        eviction = Eviction(host, door.port, pinned(settings.host_cert), source.issue)
     else:
         eviction = None
-    return Keeper(office, settings, tell, eviction)
+    return Keeper(source, settings, tell, eviction)
 
 
 def _follow(keeper: Keeper, every_s: float) -> None:

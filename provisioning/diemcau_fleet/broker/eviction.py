@@ -8,7 +8,6 @@ authority issues for some minutes, and go again; the CRL keeps the kit from comi
 from __future__ import annotations
 
 import re
-import socket
 import ssl
 import tempfile
 import time
@@ -19,17 +18,20 @@ from typing import Any
 
 import msgspec
 from paho.mqtt.client import Client, ConnectFlags
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from diemcau_agent import topics
-from diemcau_agent.mqtt import noting
+from diemcau_agent.address import Address
+from diemcau_agent.mqtt.client import connect, new_client
 
 from .acl import OFFICE
 
 TIMEOUT_S = 10.0
 KEEPALIVE_S = 20
+RECEIVE_MAXIMUM = 1
+"""It listens to nothing."""
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
@@ -120,20 +122,18 @@ class _Session:
         self._acknowledged: set[int] = set()
         self._connack: ReasonCode | None = None
         self._refused: str | None = None
-        self._client = Client(
-            CallbackAPIVersion.VERSION2, client_id=identity, protocol=MQTTProtocolVersion.MQTTv5
-        )
-        self._client.connect_timeout = TIMEOUT_S
-        opened: list[socket.socket] = []
-        self._client.tls_set_context(noting(context, opened))  # pyright: ignore[reportUnknownMemberType]
+        address = Address("mqtts", host, port, "")
+        self._client = new_client(address, identity)
         self._client.on_connect = self._on_connect
         self._client.on_publish = self._on_publish
-        try:
-            self._client.connect(host, port, KEEPALIVE_S, clean_start=True)
-        except BaseException:
-            for sock in opened:
-                sock.close()  # paho only forgets one whose handshake failed
-            raise
+        connect(
+            self._client,
+            address,
+            context,
+            keepalive_s=KEEPALIVE_S,
+            expiry_s=0,
+            receive_maximum=RECEIVE_MAXIMUM,
+        )
         try:
             self._until(lambda: self._connack is not None, "CONNACK")
         except EvictionFailed:

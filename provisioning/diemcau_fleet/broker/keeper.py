@@ -18,10 +18,10 @@ import msgspec
 
 from .acl import MembersError
 from .eviction import EvictionFailed
-from .office import OfficeError, State
 from .reload import Reload, ReloadFailed
 from .rules import Change, RulesError, crl_serves, revoked_in, write
 from .settings import CRL, Settings
+from .source import SourceError, State
 
 
 class Registered(Protocol):
@@ -48,13 +48,13 @@ class Keeper:
 
     def __init__(
         self,
-        office: Registered,
+        source: Registered,
         settings: Settings,
         reload: Reload,
         eviction: Evicting | None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._office = office
+        self._source = source
         self._settings = settings
         self._reload = reload
         self._eviction = eviction
@@ -74,7 +74,7 @@ class Keeper:
         running: bool | None = None
         out: list[str] = []
         try:
-            state = self._office.look()
+            state = self._source.look()
             changed = self._write(state, troubles)
             self._note(state)
             if self._stale:
@@ -84,7 +84,7 @@ class Keeper:
                 self._stale = True  # it reads all when it starts; then whoever is due can be cleared
             else:
                 self._throw_out(state, out)
-        except (OfficeError, RulesError, MembersError, ReloadFailed, EvictionFailed) as error:
+        except (SourceError, RulesError, MembersError, ReloadFailed, EvictionFailed) as error:
             troubles.append(str(error))
         return Look(changed, running, tuple(out), tuple(troubles))
 
@@ -92,8 +92,8 @@ class Keeper:
         crl: bytes | None = None
         if not crl_serves(self._settings.out / CRL, state.revoked, datetime.fromtimestamp(self._now(), UTC)):
             try:
-                crl = self._office.crl()
-            except OfficeError as error:
+                crl = self._source.crl()
+            except SourceError as error:
                 if not (self._settings.out / CRL).exists():
                     raise
                 troubles.append(str(error))  # without the authority's key the ACL has to do
@@ -126,7 +126,7 @@ class Keeper:
                 self._eviction.throw_out(identity)
                 if identity in revoked:
                     self._eviction.clear(identity)
-            except (EvictionFailed, OfficeError):
+            except (EvictionFailed, SourceError):
                 self._due[identity] = None
                 raise
             if identity in revoked:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from diemcau_fleet.arguments import fleet_id, number
+from diemcau_fleet.arguments import fleet_id, mqtts_address, number
 
 from .settings import CA, MQTTS_PORT, WSS_PORT, Bridge, Listen, Settings
 
@@ -52,7 +52,9 @@ def add(broker: argparse.ArgumentParser) -> None:
         help="MQTT in a WebSocket; mosquitto 2.0 asks no CRL there: rather listen with mqtts on 443",
     )  # fmt: skip
     bridge = broker.add_argument_group("a province's broker, bridged to the centre's")
-    bridge.add_argument("--bridge-to", type=_url, metavar="URL", help="such as mqtts://centre.example:8883")
+    bridge.add_argument(
+        "--bridge-to", type=mqtts_address, metavar="URL", help="such as mqtts://centre.example:8883"
+    )
     bridge.add_argument("--bridge-id", type=fleet_id, metavar="ID", help="a service of the role bridge")
     bridge.add_argument("--bridge-ca", type=Path, metavar="FILE", help="whose certificate the centre has")
     bridge.add_argument("--bridge-cert", type=Path, metavar="FILE", help="its certificate")
@@ -66,7 +68,7 @@ def add(broker: argparse.ArgumentParser) -> None:
         "--reload-command", metavar="COMMAND", help="instead of SIGHUP to the process in --pid-file"
     )
     force.add_argument(
-        "--evict-at", type=_url, metavar="URL",
+        "--evict-at", type=mqtts_address, metavar="URL",
         help="where a revoked member's connection is ended; default: the first --listen, on this machine",
     )  # fmt: skip
 
@@ -107,15 +109,3 @@ def _listen(port: int) -> Callable[[str], Listen]:
             raise argparse.ArgumentTypeError(str(error)) from None
 
     return listen
-
-
-def _url(text: str) -> object:
-    from diemcau_agent.address import Address
-
-    try:
-        address = Address.parse(text)
-    except (KeyError, ValueError):
-        address = None
-    if address is None or address.scheme != "mqtts" or not address.host:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected mqtts:// and a host")
-    return address

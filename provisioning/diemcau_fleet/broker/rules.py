@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import subprocess
 from collections.abc import Collection
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -81,12 +82,31 @@ def check_pair(what: str, cert_file: Path, key_file: Path) -> None:
         raise RulesError(f"{what}: got {key_file}, expected the key of {cert_file}")
 
 
+def check_readable(what: str, path: Path, user: str) -> None:
+    """Raises RulesError where mosquitto could not read it: it gives root's rights up before. Only root can
+    look with another's eyes."""
+    if os.geteuid() != 0:
+        return
+    entry = _entry(user)
+    groups = os.getgrouplist(user, entry.pw_gid)
+    test = ("/usr/bin/test", "-r", str(path))
+    looked = subprocess.run(  # noqa: S603 - one argument, and no shell
+        test, user=entry.pw_uid, group=entry.pw_gid, extra_groups=groups, check=False
+    )
+    if looked.returncode:
+        raise RulesError(f"{what}: {path} cannot be read by {user}; chown it, and see its folders' modes")
+
+
+def _entry(user: str) -> pwd.struct_passwd:
+    try:
+        return pwd.getpwnam(user)
+    except KeyError:
+        raise RulesError(f"--user: got {user!r}, expected a user of this machine") from None
+
+
 def _give(path: Path, user: str) -> None:
     """mosquitto 2.0.16 and later wants its files to be its own. It reads them, it need not write them."""
     if os.geteuid() != 0:
         return
-    try:
-        entry = pwd.getpwnam(user)
-    except KeyError:
-        raise RulesError(f"--user: got {user!r}, expected a user of this machine") from None
+    entry = _entry(user)
     os.chown(path, entry.pw_uid, entry.pw_gid)

@@ -45,7 +45,7 @@ class Options(msgspec.Struct, frozen=True):
 
 def collect(options: Options) -> int:
     """Until SIGTERM or SIGINT."""
-    if options.address.scheme != "mqtt":
+    if options.address.secure:
         try:
             options.tls.context()
         except OSError as error:  # ssl.SSLError too

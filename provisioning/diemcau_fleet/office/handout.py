@@ -20,7 +20,7 @@ class Handout:
         directory.mkdir(0o700, parents=True, exist_ok=True)
         path = directory / "key.pem"
         if path.exists() and not replace:
-            raise FileExistsError(17, "there is a key already", str(path))
+            raise FileExistsError(17, "there is a key already; a server's gives way to --replace", str(path))
         if not os.access(directory, os.W_OK):
             raise PermissionError(13, "cannot be written", str(directory))
         self._directory = directory

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diemcau_fleet.arguments import fleet_id, number
+from diemcau_fleet.papers import SIGNING_KEY
 
 from .desk import WrongUsage, add_directory, carry_out, moment
 
@@ -31,14 +32,19 @@ def add(commands: Commands) -> None:
         metavar="POINT",
         help="the only kits that obey it; an installer needs one",
     )
-    key = new.add_mutually_exclusive_group(required=True)
-    key.add_argument("--key-file", type=Path, metavar="NEW", help="where its new key is to be kept (PKCS#8)")
-    key.add_argument("--public", metavar="KEY", help="the public half of a key that it has (base64url)")
+    key = new.add_mutually_exclusive_group()
+    key.add_argument(
+        "--key-file", type=Path, metavar="NEW",
+        help=f"where its new key is to be kept (PKCS#8); default: {SIGNING_KEY} in --out",
+    )  # fmt: skip
+    key.add_argument(
+        "--public", metavar="KEY|FILE", help="the public half of a key that it has: base64url, or PEM in FILE"
+    )
     new.add_argument(
         "--out",
         type=Path,
         metavar="DIR",
-        help="for ca.pem, cert.pem, key.pem: what it is at the broker",
+        help="for ca.pem, cert.pem, key.pem: what it is at the broker; made where it is not there",
     )
     revoke = actions.add_parser("revoke", help="for ever; its certificates too")
     shown = actions.add_parser("list", help="every operator, its role and its key")
@@ -75,7 +81,6 @@ def keys(arguments: argparse.Namespace) -> int:
 
 
 def _add(arguments: argparse.Namespace) -> None:
-    from diemcau_agent import jws
     from diemcau_fleet import signing_key
     from diemcau_fleet.authority import Authority
     from diemcau_fleet.registry import Registry
@@ -84,16 +89,13 @@ def _add(arguments: argparse.Namespace) -> None:
 
     if arguments.role == "installer" and not arguments.point:
         raise WrongUsage("--point: missing, expected the kits that this installer may set up")
-    if arguments.public is not None:
-        try:
-            jws.public_key(arguments.public)
-        except (jws.JwsError, UnicodeEncodeError) as error:
-            raise WrongUsage(f"--public: {error}") from None
+    given = "" if arguments.public is None else _given(arguments.public)
+    key_file = None if given else _kept_at(arguments)
     with Registry.open(arguments.dir) as registry:
         handout = None
         if arguments.out is not None:
             handout = Handout(arguments.out, Authority.load(arguments.dir))
-        public = arguments.public or signing_key.make(arguments.key_file)
+        public = given if key_file is None else signing_key.make(key_file)
         try:
             certificate = registry.add_operator(
                 arguments.id,
@@ -103,13 +105,29 @@ def _add(arguments: argparse.Namespace) -> None:
                 None if handout is None else partial(handout.client, arguments.id, registry.now_s),
             )
         except BaseException:
-            if arguments.key_file is not None:
-                arguments.key_file.unlink()  # nobody's
+            if key_file is not None:
+                key_file.unlink()  # nobody's
             raise
     if handout is not None and certificate is not None:
         handout.fill(certificate)
         print(f"{arguments.id}: at the broker until {moment(certificate.not_after_s)}; in {arguments.out}")
-    print(f"{arguments.id}: {arguments.role}, {public}; `diemcau-fleet keys` tells the kits")
+    print(f"{arguments.id}: {arguments.role}, {public}; {_next(at_broker=handout is not None)}")
+
+
+def _given(key: str) -> str:
+    from diemcau_agent import jws
+    from diemcau_fleet import signing_key
+
+    try:
+        return signing_key.public_of(key)
+    except (jws.JwsError, signing_key.SigningKeyError, UnicodeEncodeError) as error:
+        raise WrongUsage(f"--public: {error}") from None
+
+
+def _kept_at(arguments: argparse.Namespace) -> Path:
+    if arguments.key_file is None and arguments.out is None:
+        raise WrongUsage("--out, --key-file or --public: missing, expected where its key is to be kept")
+    return arguments.key_file or arguments.out / SIGNING_KEY
 
 
 def _revoke(arguments: argparse.Namespace) -> None:
@@ -117,8 +135,12 @@ def _revoke(arguments: argparse.Namespace) -> None:
 
     with Registry.open(arguments.dir) as registry:
         count = registry.revoke(arguments.id, "operator")
-    print(f"{arguments.id}: revoked, with {count} certificates; `diemcau-fleet keys` tells the kits", end="")
-    print(", `diemcau-fleet broker` the brokers" if count else "")
+    print(f"{arguments.id}: revoked, with {count} certificates; {_next(at_broker=count > 0)}")
+
+
+def _next(*, at_broker: bool) -> str:
+    """Who does not know of it yet."""
+    return "`diemcau-fleet keys` tells the kits" + (", `diemcau-fleet broker` the brokers" * at_broker)
 
 
 def _list(arguments: argparse.Namespace) -> None:
@@ -147,4 +169,4 @@ def _keys(arguments: argparse.Namespace) -> None:
         print(f"revision {issued.revision}, {news}", file=sys.stderr)
     else:
         files.replace(arguments.out, issued.text, 0o644)
-        print(f"{arguments.out}: revision {issued.revision}, {news}; publish it retained, QoS 1")
+        print(f"{arguments.out}: revision {issued.revision}, {news}; `diemcau-fleet publish` tells the kits")

@@ -104,7 +104,10 @@ def _nonces(session: Session, order: Order) -> Nonces:
                 found = status
     point = order.audience.partition("/")[2]
     if found is None:
-        raise NotGivenError(f"{point}: the broker has no status of it")
+        raise NotGivenError(
+            f"{point}: the broker has no status of it, or has not been told that we may hear it "
+            f"(`diemcau-fleet broker`, after `operator add`)"
+        )
     if found.status != "online" or found.nonce is None:
         raise NotGivenError(f"{point}: it is {found.status}")
     if order.restarts_host and found.reboot_nonce is None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diemcau_agent.exits import USAGE
+from diemcau_fleet import papers
 from diemcau_fleet.arguments import broker_address, fleet_id, number
 
 if TYPE_CHECKING:
@@ -26,15 +27,15 @@ def add(commands: Commands) -> None:
 
 
 def _add_command(command: argparse.ArgumentParser) -> None:
-    command.usage = "%(prog)s [options] --key FILE --iss ID (POINT | --group GROUP) VERB [NAME=VALUE ...]"
+    command.usage = "%(prog)s --as DIR --broker URL [options] (POINT | --group GROUP) VERB [NAME=VALUE ...]"
     command.description = (
         "Signs a command, sends it, and prints each reply: point, state, code, detail, result. VALUE is JSON "
         "where it is some, else text. The point's newest nonces are taken from its status."
     )
     command.epilog = (
         "Exit codes: 0 every answer is done; 1 not so, or none came; 2 wrong usage. "
-        "Example: diemcau-fleet command xp-0417 restart target=camera --key operator.key --iss operator-1 "
-        "--broker mqtts://broker.example:8883 --ca-file ca.pem --cert-file cert.pem --key-file key.pem"
+        "Example: diemcau-fleet command xp-0417 restart target=camera --as an-nguyen "
+        "--broker mqtts://broker.example:8883"
     )
     command.add_argument("words", nargs="+", metavar="WORD", help="POINT VERB NAME=VALUE ...")
     command.add_argument("--group", type=fleet_id, metavar="GROUP", help="instead of POINT: all of a group")
@@ -67,12 +68,13 @@ def _add_publish(publish: argparse.ArgumentParser) -> None:
         "Publishes a signed list of keys or conference, retained, at the topic that its content names."
     )
     publish.add_argument("file", type=Path, metavar="FILE", help="- for standard input")
-    publish.add_argument("--client-id", type=fleet_id, default="publisher", metavar="ID", help="%(default)s")
+    publish.add_argument("--client-id", type=fleet_id, metavar="ID", help="default: publisher")
     _add_broker(publish, required=True)
 
 
 def _add_broker(parser: argparse.ArgumentParser, *, required: bool) -> None:
     """Where the broker is, and how to be sure of it."""
+    papers.add(parser)
     parser.add_argument(
         "--broker",
         type=broker_address,
@@ -86,18 +88,16 @@ def _add_broker(parser: argparse.ArgumentParser, *, required: bool) -> None:
 
 
 def _add_key(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--key", type=Path, required=True, metavar="FILE", help="which signs: Ed25519, PKCS#8"
-    )
-    parser.add_argument(
-        "--iss", type=fleet_id, required=True, metavar="ID", help="id of the key, our client's too"
-    )
+    parser.add_argument("--key", type=Path, metavar="FILE", help="which signs: Ed25519, PKCS#8")
+    parser.add_argument("--iss", type=fleet_id, metavar="ID", help="id of the key, our client's too")
 
 
 def command(arguments: argparse.Namespace) -> int:
     from .give import Giving, give
     from .order import Nonces, OrderError, order
 
+    if (why := _nobody(arguments)) is not None:
+        return _wrong("command", why)
     words = list(arguments.words)
     try:
         audience = f"group/{arguments.group}" if arguments.group else f"point/{_point(words)}"
@@ -129,6 +129,9 @@ def command(arguments: argparse.Namespace) -> int:
 def conference(arguments: argparse.Namespace) -> int:
     from .notice import announce
 
+    if (why := _nobody(arguments)) is not None:
+        return _wrong("conference", why)
+
     def with_seed(seed: bytes) -> int:
         link = None if arguments.broker is None else _link(arguments, arguments.iss)
         return announce(arguments.file, arguments.iss, seed, link, cancelled=arguments.cancel)
@@ -139,9 +142,13 @@ def conference(arguments: argparse.Namespace) -> int:
 def publish(arguments: argparse.Namespace) -> int:
     from .notice import publish
 
+    try:
+        papers.unfold(arguments)
+    except ValueError as error:
+        return _wrong("publish", str(error))
     if (why := _unusable(arguments)) is not None:
         return _wrong("publish", why)
-    return publish(arguments.file, _link(arguments, arguments.client_id))
+    return publish(arguments.file, _link(arguments, arguments.client_id or "publisher"))
 
 
 def _point(words: list[str]) -> str:
@@ -160,9 +167,19 @@ def _with_seed(name: str, arguments: argparse.Namespace, work: Callable[[bytes],
     return work(seed)
 
 
+def _nobody(arguments: argparse.Namespace) -> str | None:
+    """Why it is not known who signs."""
+    try:
+        papers.unfold(arguments)
+    except ValueError as error:
+        return str(error)
+    missing = [f"--{name}" for name in ("key", "iss") if getattr(arguments, name) is None]
+    return f"{', '.join(missing)}: missing, expected these or --as DIR" if missing else None
+
+
 def _unusable(arguments: argparse.Namespace) -> str | None:
     """Why the files that the broker's connection needs are of no use."""
-    if arguments.broker is None or arguments.broker.scheme == "mqtt":
+    if arguments.broker is None or not arguments.broker.secure:
         return None
     try:
         _tls(arguments).context()

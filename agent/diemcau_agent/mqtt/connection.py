@@ -1,72 +1,38 @@
-"""One MQTT 5 connection on the daemon's own loop: paho-mqtt without a thread of its own.
-
-One client object a connection, thrown away with its queue: paho resends its queue after
-``on_connect``, so an old retained ``status`` would overwrite the new one. The spool is the only queue.
-
-Errors::
-
-    ConnectionLost             the connection ended; whatever was not acknowledged is not delivered
-    ConnectFailed
-    ├── NotEnrolled            our certificate is not there yet
-    ├── LineDown               no route, no name, no answer
-    └── Refused                the broker answered, and said no (``reason``)
-"""
+"""A connection that the daemon's loop drives: what is read, written and kept alive, and when."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import socket
-import ssl
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from .address import Address, Tls
-from .clock import Clock
+from diemcau_agent.address import Address, Tls
+from diemcau_agent.clock import Clock
+
+from .acknowledgements import Acknowledgements, fail
+from .client import CONNECT_TIMEOUT_S, PACKET_LIMIT_BYTES, connect, held, new_client
+from .errors import CLOSED, NOT_LET_IN, ConnectionLost, LineDown, NotEnrolled, Refused, ending
 
 log = logging.getLogger(__name__)
 
 SESSION_EXPIRY_S = 60
 RECEIVE_MAXIMUM = 8
 WILL_DELAY_S = 20
-CONNECT_TIMEOUT_S = 10.0
 ACK_TIMEOUT_S = 60.0
 """A broker that answers pings but acknowledges nothing is no connection."""
-PACKET_LIMIT_BYTES = 256 * 1024
-"""What is larger the broker keeps to itself (MQTT 5, 3.1.2.11.4): a command has 16 KiB."""
 _WITH_WILL = 0x04
 """MQTT 5, 3.14.2.1: disconnect with Will Message."""
 _TICK_S = 5.0
-
-
-class ConnectionLost(Exception):
-    pass
-
-
-class ConnectFailed(Exception):
-    pass
-
-
-class NotEnrolled(ConnectFailed):
-    pass
-
-
-class LineDown(ConnectFailed):
-    pass
-
-
-class Refused(ConnectFailed):
-    pass
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -87,11 +53,6 @@ class _Buffering(Protocol):
     def pending(self) -> int: ...
 
 
-class _Sent(msgspec.Struct, frozen=True):
-    at_s: float
-    acked: asyncio.Future[None]
-
-
 Receive = Callable[["Connection", Message], None]
 
 
@@ -100,15 +61,13 @@ class Connection:
 
     def __init__(self, client: Client, clock: Clock, on_message: Receive) -> None:
         self._client = client
-        self._clock = clock
         self._on_message = on_message
         self._loop = asyncio.get_running_loop()
-        self._unacked: dict[int, _Sent] = {}
+        self._acks = Acknowledgements(clock)
         self._socket: Any = None
         self._ticking: asyncio.TimerHandle | None = None
         self._connack: asyncio.Future[None] = self._loop.create_future()
         self.lost: asyncio.Future[str] = self._loop.create_future()
-        self._rtts: deque[tuple[float, float]] = deque(maxlen=64)
         self._closed_for = ""
         """Why we close it ourselves."""
 
@@ -130,23 +89,10 @@ class Connection:
 
         Name look-up, TCP and TLS block, so they run in ``executor``.
         """
-        client = Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=client_id,
-            protocol=MQTTProtocolVersion.MQTTv5,
-            transport="websockets" if address.scheme == "wss" else "tcp",
-            manual_ack=True,
-        )
-        client.connect_timeout = CONNECT_TIMEOUT_S
-        if address.scheme == "wss":
-            client.ws_set_options(path=address.path)
+        client = new_client(address, client_id)
         will_properties = Properties(PacketTypes.WILLMESSAGE)
         will_properties.WillDelayInterval = WILL_DELAY_S
         client.will_set(will.topic, will.payload, qos=1, retain=True, properties=will_properties)
-        properties = Properties(PacketTypes.CONNECT)
-        properties.SessionExpiryInterval = SESSION_EXPIRY_S
-        properties.ReceiveMaximum = RECEIVE_MAXIMUM
-        properties.MaximumPacketSize = PACKET_LIMIT_BYTES
         connection = cls(client, clock, on_message)
         client.on_connect = connection._connected
         client.on_disconnect = connection._disconnected
@@ -154,25 +100,21 @@ class Connection:
         client.on_publish = connection._acknowledged
         client.on_subscribe = connection._subscribed
 
-        def connect() -> None:
-            opened: list[socket.socket] = []
-            if address.scheme != "mqtt":
-                context = noting(tls.context(), opened)
-                client.tls_set_context(context)  # pyright: ignore[reportUnknownMemberType]
-            try:
-                client.connect(
-                    address.host, address.port, keepalive_s, clean_start=False, properties=properties
-                )
-            except BaseException:
-                for sock in opened:
-                    sock.close()  # paho only forgets one whose handshake failed
-                raise
+        def blocking() -> None:
+            connect(
+                client,
+                address,
+                tls.context() if address.secure else None,
+                keepalive_s=keepalive_s,
+                expiry_s=SESSION_EXPIRY_S,
+                receive_maximum=RECEIVE_MAXIMUM,
+            )
             if connection.lost.done() and (sock := client.socket()) is not None:
                 sock.close()  # it took so long that it was given up: nobody would read it
 
         try:
             async with asyncio.timeout(2 * CONNECT_TIMEOUT_S):
-                await connection._loop.run_in_executor(executor, connect)
+                await connection._loop.run_in_executor(executor, blocking)
             connection._attach()
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await asyncio.shield(connection._connack)
@@ -210,13 +152,12 @@ class Connection:
 
     def rtts_ms(self, window_s: float) -> list[float]:
         """Publish to PUBACK, of the last ``window_s`` seconds (64 at most)."""
-        since = self._clock.monotonic() - window_s
-        return [rtt_ms for at, rtt_ms in self._rtts if at >= since]
+        return self._acks.rtts_ms(window_s)
 
     @property
     def in_flight(self) -> int:
         """Publishes and subscriptions that wait for their acknowledgement."""
-        return len(self._unacked)
+        return len(self._acks)
 
     def acknowledge(self, message: Message) -> None:
         """PUBACK: the message is where it cannot be lost."""
@@ -239,9 +180,6 @@ class Connection:
         if sock is None:
             raise OSError("the connection closed at once")
         self._socket = sock
-        if isinstance(sock, socket.socket):
-            # Nagle holds a small reply back until the last one is acknowledged: 40 ms with delayed ACKs.
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._loop.add_reader(sock.fileno(), self._readable)
         self._client.on_socket_register_write = self._want_write
         self._client.on_socket_unregister_write = self._unwant_write
@@ -264,9 +202,9 @@ class Connection:
             log.warning("%s: not MQTT: %r", self._client.host, error)
             self._abort(f"not MQTT: {type(error).__name__}")
             return
-        announced, held = _held(self._client)
-        if announced > PACKET_LIMIT_BYTES or held > RECEIVE_MAXIMUM:
-            self._abort(f"the broker keeps to no limit: a packet of {announced} bytes, {held} held back")
+        announced, kept = held(self._client)
+        if announced > PACKET_LIMIT_BYTES or kept > RECEIVE_MAXIMUM:
+            self._abort(f"the broker keeps to no limit: a packet of {announced} bytes, {kept} held back")
 
     def _abort(self, reason: str) -> None:
         """No word more with such a broker."""
@@ -294,8 +232,7 @@ class Connection:
         if code != MQTTErrorCode.MQTT_ERR_SUCCESS:
             self._end(code.name)
             return
-        oldest_s = min((sent.at_s for sent in self._unacked.values()), default=None)
-        if oldest_s is not None and self._clock.monotonic() - oldest_s > ACK_TIMEOUT_S:
+        if self._acks.overdue(ACK_TIMEOUT_S):
             self._end(f"nothing was acknowledged in {ACK_TIMEOUT_S:g} s")
             return
         self._ticking = self._loop.call_later(_TICK_S, self._tick)
@@ -303,22 +240,11 @@ class Connection:
     def _sent(self, mid: int | None, outcome: str) -> asyncio.Future[None]:
         # The acknowledgement cannot have come yet, as this loop reads it. But where writing failed, the
         # connection is lost already and nothing would end the future.
-        acked: asyncio.Future[None] = self._loop.create_future()
         if mid is None or self.lost.done():
-            _fail(acked, ConnectionLost(outcome))
-        else:
-            self._unacked[mid] = _Sent(self._clock.monotonic(), acked)
-        return acked
-
-    def _settle(self, mid: int, failure: str | None) -> _Sent | None:
-        sent = self._unacked.pop(mid, None)
-        if sent is None or sent.acked.done():
-            return None  # whoever sent it has gone away
-        if failure is None:
-            sent.acked.set_result(None)
-        else:
-            _fail(sent.acked, ConnectionLost(failure))
-        return sent
+            failed: asyncio.Future[None] = self._loop.create_future()
+            fail(failed, ConnectionLost(outcome))
+            return failed
+        return self._acks.expect(mid)
 
     def _connected(
         self, client: Client, userdata: Any, flags: ConnectFlags, reason: ReasonCode, properties: Any
@@ -333,7 +259,7 @@ class Connection:
     def _disconnected(
         self, client: Client, userdata: Any, flags: DisconnectFlags, reason: ReasonCode, properties: Any
     ) -> None:
-        self._end(self._closed_for or str(reason))
+        self._end(self._closed_for or ending(flags, reason))
 
     def _received(self, client: Client, userdata: Any, message: MQTTMessage) -> None:
         try:
@@ -347,24 +273,20 @@ class Connection:
     def _acknowledged(
         self, client: Client, userdata: Any, mid: int, reason: ReasonCode, properties: Any
     ) -> None:
-        sent = self._settle(mid, f"publish refused: {reason}" if reason.is_failure else None)
-        if sent is not None:
-            now_s = self._clock.monotonic()
-            self._rtts.append((now_s, (now_s - sent.at_s) * 1000))
+        self._acks.published(mid, f"publish refused: {reason}" if reason.is_failure else None)
 
     def _subscribed(
         self, client: Client, userdata: Any, mid: int, reasons: list[ReasonCode], properties: Any
     ) -> None:
         refused = [str(reason) for reason in reasons if reason.is_failure]
-        self._settle(mid, f"subscribe refused: {refused}" if refused else None)
+        self._acks.subscribed(mid, f"subscribe refused: {refused}" if refused else None)
 
     def _end(self, reason: str) -> None:
         if not self._connack.done():
-            _fail(self._connack, LineDown(reason))
+            fail(self._connack, LineDown(NOT_LET_IN if reason == CLOSED else reason))
         if not self.lost.done():
             self.lost.set_result(reason)
-        for mid in list(self._unacked):
-            self._settle(mid, reason)
+        self._acks.lost(reason)
 
     def _drop(self) -> None:
         """Throw the client away, with its queue and its socket."""
@@ -375,28 +297,3 @@ class Connection:
             self._closing(self._client, None, sock)
             sock.close()
         self._end(self._closed_for or "closed")
-
-
-def _held(client: Client) -> tuple[int, int]:
-    """Length of the packet that is being read, and how many messages of QoS 2 wait for their release: paho
-    bounds neither."""
-    packet = client._in_packet  # pyright: ignore[reportPrivateUsage]
-    return packet["remaining_length"], len(client._in_messages)  # pyright: ignore[reportPrivateUsage]
-
-
-def noting(context: ssl.SSLContext, opened: list[socket.socket]) -> ssl.SSLContext:
-    """``context``, which adds every socket that it makes to ``opened``."""
-
-    class Noted(ssl.SSLSocket):
-        def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-            made = super().__new__(cls, *args, **kwargs)
-            opened.append(made)
-            return made
-
-    context.sslsocket_class = Noted
-    return context
-
-
-def _fail(future: asyncio.Future[None], error: Exception) -> None:
-    future.set_exception(error)
-    future.exception()  # read once here: nobody may be waiting for it

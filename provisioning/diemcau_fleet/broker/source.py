@@ -19,10 +19,10 @@ from .eviction import Credentials
 
 DAY_S = 86_400
 PASS_S = 300
-"""How long a certificate of :meth:`Office.issue` is good."""
+"""How long a certificate of :meth:`Source.issue` is good."""
 
 
-class OfficeError(Exception):
+class SourceError(Exception):
     """The registry or the authority cannot be read."""
 
 
@@ -35,13 +35,13 @@ class State(msgspec.Struct, frozen=True):
     ca: bytes
 
 
-class Office:
+class Source:
     def __init__(self, directory: Path, now: Callable[[], float] = time.time) -> None:
         self._directory = directory
         self._now = now
 
     def look(self) -> State:
-        """Changes nothing. Raises OfficeError."""
+        """Changes nothing. Raises SourceError."""
         try:
             with Registry.open(self._directory, self._now) as registry:
                 revoked = registry.rows(
@@ -54,23 +54,23 @@ class Office:
                     (self._directory / CERTIFICATE).read_bytes(),
                 )
         except (RegistryError, DatabaseError, OSError) as error:
-            raise OfficeError(str(error)) from None
+            raise SourceError(str(error)) from None
 
     def crl(self) -> bytes:
-        """A new list of revoked certificates, PEM; the registry counts them. Raises OfficeError."""
+        """A new list of revoked certificates, PEM; the registry counts them. Raises SourceError."""
         try:
             with Registry.open(self._directory, self._now) as registry:
                 return registry.crl()
         except (RegistryError, DatabaseError, AuthorityError, OSError) as error:
-            raise OfficeError(f"list of revoked certificates: {error}") from None
+            raise SourceError(f"list of revoked certificates: {error}") from None
 
     def issue(self, name: str) -> Credentials:
         """A client's certificate of this CN for :data:`PASS_S`. It is not in the registry, so nothing can be
-        renewed with it. Raises OfficeError."""
+        renewed with it. Raises SourceError."""
         key = ec.generate_private_key(ec.SECP256R1())
         try:
             authority = Authority.load(self._directory)
             made = authority.client(name, key.public_key(), self._now() + PASS_S - DAY_S, 1)
         except (AuthorityError, OSError) as error:
-            raise OfficeError(f"certificate of {name}: {error}") from None
+            raise SourceError(f"certificate of {name}: {error}") from None
         return Credentials(made.pem, private_pem(key))
