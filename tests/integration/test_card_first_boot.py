@@ -252,9 +252,29 @@ def test_the_root_can_be_closed_only_where_nobody_writes_to_it_and_that_fails_no
     code, said = kit.boot()
     assert code == 0, said
     code, said = kit.shell(
-        "diemcau-root ro; diemcau-root hold; exec 9>/usr/open; diemcau-root release; echo $?"
+        "diemcau-root ro; diemcau-root hold me; exec 9>/usr/open; diemcau-root release me; echo $?"
     )
     assert code == 0
     assert "the root stays writable until the next boot" in said
     assert said.startswith("0\n")
-    assert kit.shell("diemcau-root on")[0] == 2
+    for wrong in ("on", "hold", ""):
+        code, said = kit.shell(f"diemcau-root {wrong}")
+        assert (code, f"got '{wrong}', expected ro, rw, hold WHO or release WHO" in said) == (2, True)
+
+
+def test_who_has_opened_the_root_closes_it_and_nobody_before(kit: Kit, tmp_path: Path) -> None:
+    """As for an update that an operator has sent: systemd opens it around a dpkg that may not mount."""
+    code, said = kit.boot()
+    assert code == 0, said
+    shutil.copy(
+        boot_card.deb(tmp_path, architecture="all", version="2.0", script=POSTINST), kit.card / "newer.deb"
+    )
+    code, said = kit.shell(
+        f"""{READ_ONLY}diemcau-root hold update
+setpriv --bounding-set -sys_admin dpkg --install /newer.deb >/var/lib/upgrade.log
+touch /usr/still-open
+diemcau-root release update
+! touch /usr/after 2>/dev/null
+dpkg-query -W -f '${{Version}}' diemcau"""
+    )
+    assert (code, said) == (0, "2.0")
