@@ -10,6 +10,7 @@ import pytest
 import signing
 from cards import run
 from diemcau_fleet import cli
+from diemcau_fleet.card import boot
 from diemcau_fleet.office import kit_settings
 
 POINT = "xp-0417"
@@ -127,3 +128,41 @@ class Prepare:
         code, out, err = self(target, *words)
         assert (code, err) == (0, ""), err
         return out
+
+
+class PulledError(Exception):
+    """The plug."""
+
+
+class Cut:
+    """A boot partition whose plug is pulled at one write; what was being written is half there."""
+
+    def __init__(self, inner: boot.Boot, after: int) -> None:
+        self._inner = inner
+        self._left = after
+        self.names, self.read, self.free = inner.names, inner.read, inner.free
+
+    def put(self, name: str, data: bytes) -> None:
+        if self._pulled():
+            self._inner.put(name, data[: len(data) // 2])
+            raise PulledError
+        self._inner.put(name, data)
+
+    def replace(self, name: str, data: bytes) -> None:
+        if self._pulled():
+            if isinstance(
+                self._inner, boot.Fat
+            ):  # in its last step: the new one stands beside, the old one is torn
+                self._inner.put(f"{name}.new", data)
+                self._inner.put(name, data[: len(data) // 2])
+            raise PulledError
+        self._inner.replace(name, data)
+
+    def forget(self, name: str) -> None:
+        if self._pulled():
+            raise PulledError
+        self._inner.forget(name)
+
+    def _pulled(self) -> bool:
+        self._left -= 1
+        return self._left < 0

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import boot_card
-from boot_card import POINT, TOKEN, Prepare
+from boot_card import POINT, TOKEN, Cut, Prepare, PulledError
 from diemcau_fleet.card import boot, contents, seed, write
 from diemcau_fleet.card.errors import CardError
 
@@ -109,44 +109,6 @@ def test_a_plug_pulled_anywhere_leaves_a_card_that_is_not_taken_for_whole_and_th
     assert {name: last.read(name) for name in last.names()} == {
         name: whole.read(name) for name in whole.names()
     }
-
-
-class PulledError(Exception):
-    """The plug."""
-
-
-class Cut:
-    """A boot partition whose plug is pulled at one write; what was being written is half there."""
-
-    def __init__(self, inner: boot.Boot, after: int) -> None:
-        self._inner = inner
-        self._left = after
-        self.names, self.read, self.free = inner.names, inner.read, inner.free
-
-    def put(self, name: str, data: bytes) -> None:
-        if self._pulled():
-            self._inner.put(name, data[: len(data) // 2])
-            raise PulledError
-        self._inner.put(name, data)
-
-    def replace(self, name: str, data: bytes) -> None:
-        if self._pulled():
-            if isinstance(
-                self._inner, boot.Fat
-            ):  # in its last step: the new one stands beside, the old one is torn
-                self._inner.put(f"{name}.new", data)
-                self._inner.put(name, data[: len(data) // 2])
-            raise PulledError
-        self._inner.replace(name, data)
-
-    def forget(self, name: str) -> None:
-        if self._pulled():
-            raise PulledError
-        self._inner.forget(name)
-
-    def _pulled(self) -> bool:
-        self._left -= 1
-        return self._left < 0
 
 
 def _opened(target: Path, kind: str) -> boot.Boot:
