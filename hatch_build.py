@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,10 @@ def compile_catalogues(root: Path) -> list[Path]:
         target = source.with_suffix(".mo")
         with source.open("rb") as words:
             catalogue = read_po(words, locale=source.parts[-3], abort_invalid=True)
+        revised = catalogue.revision_date
+        if not isinstance(revised, datetime):
+            raise ValueError(f"{source}: PO-Revision-Date: got {revised!r}, expected YYYY-MM-DD HH:MM+ZONE")
+        catalogue.creation_date = revised  # else the minute of the build: no two would be alike
         with target.open("wb") as compiled:
             write_mo(compiled, catalogue)
         written.append(target.relative_to(root))

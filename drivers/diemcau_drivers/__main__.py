@@ -127,7 +127,7 @@ def serve(process: str, setup: Mapping[str, Any], channel: Channel, confinement:
 
 
 def _do(opener: Opener, request: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Raises DeviceError; what this process may not reach is that, too."""
+    """Raises DeviceError; what this process may not reach, or has no library for, is that, too."""
     do = str(request.get("do"))
     try:
         if do != contract.REOPEN:
@@ -136,6 +136,8 @@ def _do(opener: Opener, request: Mapping[str, Any]) -> Mapping[str, Any]:
         opener.device()
     except PermissionError as error:
         raise contract.Broken(f"{opener.process} may not: {error}") from error
+    except ImportError as error:
+        raise contract.Broken(f"{opener.backend_name}: a library is not installed: {error}") from error
     return {}
 
 
@@ -154,7 +156,7 @@ class Opener:
         importlib.import_module(f"diemcau_drivers.{self.process}")
         try:
             self._make_backend()
-        except (contract.DeviceError, PermissionError) as error:
+        except (contract.DeviceError, PermissionError, ImportError) as error:
             print(f"diemcau_drivers {self.process}: {error}", file=sys.stderr)  # told again at each request
 
     def device(self) -> Device:

@@ -123,7 +123,7 @@ put 644 "$work/changelog.gz" "$doc/changelog.gz"
 put 644 "$recipe/lintian-overrides" "usr/share/lintian/overrides/$package"
 
 for script in postinst prerm postrm; do
-    sed "s/@VERSION@/$version/g; s/@UNITS@/${units# }/g; s/@INSTALLABLE@/${installable% }/g" "$recipe/$script" >"$root/DEBIAN/$script"
+    sed "/^# shellcheck/d; s/@VERSION@/$version/g; s/@UNITS@/${units# }/g; s/@INSTALLABLE@/${installable% }/g" "$recipe/$script" >"$root/DEBIAN/$script"
     chmod 755 "$root/DEBIAN/$script"
 done
 cp provisioning/package/triggers "$root/DEBIAN/triggers"

@@ -103,6 +103,22 @@ def test_what_it_may_not_reach_is_an_answer_and_no_crash() -> None:
     assert "/dev/video0" in refused["error"]["detail"]
 
 
+@pytest.mark.parametrize("when", ["as it is imported", "as it is first asked"])
+def test_a_library_that_is_not_installed_is_an_answer_and_no_crash(
+    when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: object) -> Any:
+        raise ModuleNotFoundError("No module named 'picamera2'")
+
+    if when == "as it is imported":
+        monkeypatch.setattr(backends, "load", missing)
+    else:
+        monkeypatch.setattr(Presence, "present", missing)
+    told, again = ask("probe", "probe")
+    assert told["error"]["kind"] == again["error"]["kind"] == "broken"
+    assert told["error"]["detail"] == "scripted: a library is not installed: No module named 'picamera2'"
+
+
 def test_a_question_after_its_confinement_is_outgrown_is_left_to_the_next_process() -> None:
     class Outgrown:
         abi = 7
