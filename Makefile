@@ -9,7 +9,7 @@
 #   make torture         the faults of the table, in slices that add up (MINUTES=20, ROWS=kill,line; REPORT=1: the table)
 #   make deb             dist/diemcau_VERSION_ARCH.deb, the kit's package (ARCH=arm64, VERSION=, PACKAGE=diemcau-fleet: the centre's)
 #   make test-package    installs it on bookworm and trixie, each under a systemd of its own, offline (ARGS="-k trixie")
-#   make test-arm64      a card, its first boot and every wheel on arm64 Debians under qemu-user (SUITE=trixie: one of them)
+#   make test-arm64      the arm64 package's environment and every wheel, on arm64 Debians under qemu-user (SUITE=trixie)
 #   make hostile         hostile commands against the real dispatcher, none may run (COUNT=100000, SEED=)
 #   make fuzz            atheris on every reader of foreign bytes (MINUTES=10, FUZZ=jws,keys for some, ARGS=--keep)
 #   make audit           known holes in what is installed; needs the network
