@@ -31,5 +31,4 @@ assert len(found) == wheels, (len(found), wheels)
 assert len(compiled) >= 4, compiled
 print(f"{len(found)} wheels, {len(compiled)} aarch64 libraries")
 END
-/opt/diemcau/bin/python -P -c 'import numpy, PIL.Image, _sounddevice, cryptography.x509, nacl.signing, msgspec; import linuxpy.video.device'
 du -sm /opt/diemcau | cut -f1 | sed 's/$/ MiB in \/opt\/diemcau/'
