@@ -16,6 +16,8 @@ if [ "$set_name" = dev ]; then
     wanted="$wanted libfaketime e2fsprogs mount"
     # The units, looked at and started; what they call.
     wanted="$wanted systemd strace util-linux"
+    # A card: its FAT, what cloud-init reads on it, and an arm64 Debian to boot it in.
+    wanted="$wanted mtools dosfstools fdisk cloud-init arch-test qemu-user-static"
     # The package: built, looked at, tried on Debians of its own.
     wanted="$wanted dpkg-dev lintian mmdebstrap"
 fi
@@ -61,6 +63,10 @@ fi
 
 echo "diemcau: installing$missing"
 export DEBIAN_FRONTEND=noninteractive
+# Wanted for its `schema` alone: it must not take this machine for a new one at the next boot.
+case "$missing " in
+*" cloud-init "*) $as_root mkdir -p /etc/cloud && $as_root touch /etc/cloud/cloud-init.disabled ;;
+esac
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 # shellcheck disable=SC2086  # lists of words, on purpose

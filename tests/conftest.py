@@ -27,6 +27,8 @@ PROGRAMS = {
     "deb": ("dpkg-deb", "lintian"),
     "package": ("mmdebstrap", "dpkg-deb", "unshare", "nsenter", "pivot_root"),
     "tshark": ("tshark",),
+    "cloud_init": ("cloud-init",),
+    "fat": ("mkfs.vfat", "mcopy", "sfdisk", "dpkg-deb"),
     "pipewire": (
         "pipewire",
         "wireplumber",

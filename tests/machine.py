@@ -73,6 +73,8 @@ mount -t cgroup2 cgroup2 sys/fs/cgroup
 mount -t tmpfs tmpfs run
 mount -t tmpfs tmpfs tmp
 mount --rbind /dev dev
+# The kernel's table of foreign programs is everybody's on this host: systemd would empty it.
+ln -sf /dev/null etc/systemd/system/systemd-binfmt.service
 mkdir -p mnt/before
 pivot_root . mnt/before
 cd /

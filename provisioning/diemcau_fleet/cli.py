@@ -17,6 +17,7 @@ from . import papers
 from .arguments import broker_address as _address
 from .arguments import fleet_id as _id
 from .arguments import number as _number
+from .card import command as card
 from .office import ca, est, kits, operators, releases, services
 from .orders import options as orders
 
@@ -41,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     _add_reflector(commands.add_parser("reflector", help="answer the kits' STAMP packets (RFC 8762)"))
     _add_collect(commands.add_parser("collect", help="store what every point reports, exactly once"))
     _add_broker(commands.add_parser("broker", help="write the broker's rules from the registry"))
-    for office in (ca, kits, services, operators, releases, est, orders):
+    for office in (ca, kits, card, services, operators, releases, est, orders):
         office.add(commands)
     return whole
 
@@ -201,6 +202,7 @@ def _broker(arguments: argparse.Namespace) -> int:
 _COMMANDS = {
     "broker": _broker,
     "ca": ca.run,
+    "card": card.run,
     "collect": _collect,
     "command": orders.command,
     "conference": orders.conference,
