@@ -9,7 +9,6 @@
 #   make torture         the faults of the table, in slices that add up (MINUTES=20, ROWS=kill,line; REPORT=1: the table)
 #   make deb             dist/diemcau_VERSION_ARCH.deb, the kit's package (ARCH=arm64, VERSION=, PACKAGE=diemcau-fleet: the centre's)
 #   make test-package    installs it on bookworm and trixie, each under a systemd of its own, offline (ARGS="-k trixie")
-#   make test-arm64      the arm64 package's environment and every wheel, on arm64 Debians under qemu-user (SUITE=trixie)
 #   make hostile         hostile commands against the real dispatcher, none may run (COUNT=100000, SEED=)
 #   make fuzz            atheris on every reader of foreign bytes (MINUTES=10, FUZZ=jws,keys for some, ARGS=--keep)
 #   make virtual-kit     the package on real drivers, in a machine whose kernel plays the room (QUICK=1: the quick form)
@@ -27,7 +26,7 @@ SUITE ?= trixie
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test deb test-package test-arm64 virtual-kit bench torture hostile fuzz audit schema \
+.PHONY: help setup demo check test deb test-package virtual-kit bench torture hostile fuzz audit schema \
 	picture lock fresh clean packages packages-dev
 
 help:
@@ -71,9 +70,6 @@ deb: .venv/demo.stamp
 
 test-package: packages-dev .venv/dev.stamp
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal tests/package $(ARGS)
-
-test-arm64: packages-dev .venv/dev.stamp
-	provisioning/image/arm64.sh $(if $(filter command line,$(origin SUITE)),$(SUITE))
 
 hostile: packages-dev .venv/dev.stamp
 	PYTHONPATH=tests $(BIN)/python tests/hostile/onslaught.py --count $(or $(COUNT),100000) $(if $(SEED),--seed $(SEED))

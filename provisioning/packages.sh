@@ -16,8 +16,8 @@ if [ "$set_name" = dev ]; then
     wanted="$wanted libfaketime e2fsprogs mount"
     # The units, looked at and started; what they call.
     wanted="$wanted systemd strace util-linux"
-    # A card: its FAT, what cloud-init reads on it, and an arm64 Debian to boot it in.
-    wanted="$wanted mtools dosfstools fdisk cloud-init arch-test qemu-user-static"
+    # A card: its FAT, what cloud-init reads on it.
+    wanted="$wanted mtools dosfstools fdisk cloud-init"
     # The package: built, looked at, tried on Debians of its own.
     wanted="$wanted dpkg-dev lintian mmdebstrap"
 fi
