@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import pathlib
 import ssl
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from diemcau_agent.address import Address, Tls
+from diemcau_agent.path.neighbour import neighbour
 from diemcau_agent.path.survey import Path
 from namespaces import THREAD_PROC, NamespaceError, Namespaces
 from path_rig import BROKER_PORT, CENTRE, Authority, NameServerMood, Servers, rig, survey
@@ -81,7 +83,9 @@ def test_a_gateway_that_answered_and_is_silent_now_is_gone_at_once(line: Servers
     with line.net.enter("kit"):
         assert path.survey(near_only=True)["gateway_answers"] is True
         line.net.run("router", ["ip", "address", "flush", "dev", "eth0"])
-        # The kernel still believes in its ARP entry.
+        # The kernel still believes in its ARP entry, whose age it tells in hundredths of a second.
+        while (known := neighbour("10.0.0.1", "eth0")) is not None and known.confirmed_s < 0.05:
+            time.sleep(0.01)
         assert "REACHABLE" in line.net.run("kit", ["ip", "neigh", "show", "10.0.0.1"])
         assert path.survey(near_only=True)["gateway_answers"] is False
 

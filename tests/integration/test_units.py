@@ -77,7 +77,9 @@ def until(true: Callable[[], bool], machine: Machine, within_s: float = 40.0) ->
 
 
 def status(machine: Machine, topic: str = "status") -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(machine.python(LISTEN, f"diemcau/v1/point/{POINT}/{topic}"))
+    document: dict[str, Any] = json.loads(
+        machine.python(LISTEN, f"diemcau/v1/point/{POINT}/{topic}").splitlines()[-1]  # two may come at once
+    )
     return document
 
 
