@@ -157,6 +157,8 @@ async def test_a_power_cut_is_told_with_its_beginning_as_far_as_it_is_known(
 ) -> None:
     before = sessions(observer)[-1]
     boot = observer.heard("status", POINT)[-1].document["boot"]
+    # Of what was never on the card nothing is known.
+    await observer.until(lambda h: h.name == "event" and h.document["session"] == before)
     (room.directory / "boot_id").write_text("another-boot\n")
     (room.runtime_dir / "alive.json").unlink()  # what was in memory goes with the power
     os.kill(agent_of(room).pid, signal.SIGKILL)
