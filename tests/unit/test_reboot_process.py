@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import signing
-from diemcau_agent.privileged.serve import MAX_LINE_BYTES
+from diemcau_agent.privileged.guard import MAX_LINE_BYTES
 
 POINT = "xp-0417"
 SOON_S = 10.0

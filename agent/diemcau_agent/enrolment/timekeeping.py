@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from diemcau_agent.clock import kernel_clock_synced, rfc3339
+from diemcau_agent.clock import SystemClock, rfc3339
 
 from .errors import EnrolError
 from .pair import Pair, PairError
@@ -44,13 +44,7 @@ class SettableClock(Clock, Protocol):
         ...
 
 
-class KernelClock:
-    def wall(self) -> float:
-        return time.time()
-
-    def synced(self) -> bool:
-        return kernel_clock_synced()
-
+class KernelClock(SystemClock):
     def wait(self, seconds: float) -> None:
         time.sleep(seconds)
 

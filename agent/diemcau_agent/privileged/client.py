@@ -61,6 +61,12 @@ async def ask(path: Path, request: Mapping[str, str], file: int | None = None) -
     return answer.ok or {}
 
 
+async def hand_on(path: Path, keys: bytes) -> None:
+    """The newest list of keys as it came; it is verified and kept over there once more. Raises Absent,
+    NotDone."""
+    await ask(path, {"do": "keys", "list": keys.decode(errors="replace")})
+
+
 def as_the_commands_end(who: str, error: Error) -> NoReturn:
     """What it answered, as the end of the command that it was asked for. Raises Refused, Failed."""
     if error.code in REFUSALS:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
 from msgspec import Struct
 
-from diemcau_agent.clock import boot_id, kernel_clock_synced
+from diemcau_agent.clock import SystemClock, boot_id
 
 
 class Moment(Struct, frozen=True):
@@ -19,5 +17,5 @@ class Moment(Struct, frozen=True):
 
 
 def now() -> Moment:
-    mono_s = time.clock_gettime(time.CLOCK_BOOTTIME)
-    return Moment(boot_id(), mono_s, time.time(), kernel_clock_synced())
+    clock = SystemClock()
+    return Moment(boot_id(), clock.monotonic(), clock.wall(), clock.synced())

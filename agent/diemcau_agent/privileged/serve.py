@@ -12,35 +12,19 @@ import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from diemcau_agent import peer
 from diemcau_agent.config import Settings, load
 
+from .guard import MAX_LINE_BYTES, Guard, NotOurs, refusal
+
 IDLE_S = 30.0
 REQUEST_S = 5.0
-MAX_LINE_BYTES = 300 * 1024
-"""A list of keys has 256 KiB at most."""
 FIRST_FD = 3
 """sd_listen_fds(3)."""
 
 log = logging.getLogger(__name__)
-
-
-class NotOurs(Exception):
-    """Settings that somebody else than root can write."""
-
-
-class Guard(Protocol):
-    uids: frozenset[int]
-    """Who may ask."""
-    last: str
-    """The word of an answer after which nothing is answered any more."""
-
-    def answer(self, line: bytes, file: int | None) -> dict[str, Any]:
-        """``{"ok": ...}`` or ``{"error": ...}``, whatever the line is. ``file``: the descriptor that
-        came with it; closed when the connection ends."""
-        ...
 
 
 def serve(listener: socket.socket, guard: Guard, idle_s: float = IDLE_S) -> None:
@@ -106,11 +90,16 @@ def _send(connection: socket.socket, answer: Mapping[str, Any]) -> None:
     connection.sendall(json.dumps(answer).encode() + b"\n")
 
 
-def refusal(code: str, detail: str) -> dict[str, Any]:
-    return {"error": {"code": code, "detail": detail}}
-
-
 # --- As a process of its own
+
+
+def listening(unit: str) -> socket.socket | None:
+    """Its log, and the socket of ``unit``; None, and told, where systemd hands over none."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    listener = inherited(os.environ)
+    if listener is None:
+        log.critical("got no socket from systemd (LISTEN_FDS), expected one: see %s", unit)
+    return listener
 
 
 def allowed(user: str) -> frozenset[int]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from diemcau_agent.clock import Clock, wait
 from diemcau_agent.commands.outcome import Failed
 from diemcau_agent.config import Settings
-from diemcau_agent.privileged.client import Absent, NotDone, as_the_commands_end, ask
+from diemcau_agent.privileged.client import Absent, NotDone, as_the_commands_end, ask, hand_on
 
 SOCKET = Path("/run/diemcau-reboot.sock")
 """diemcau-reboot.socket."""
@@ -77,7 +77,7 @@ class RebootClient:
 
     async def _hand_on(self, keys: bytes) -> None:
         try:
-            await ask(self._socket, {"do": "keys", "list": keys.decode(errors="replace")})
+            await hand_on(self._socket, keys)
         except NotDone as error:
             log.warning("the reboot helper does not take the list of keys: %s", error)
         except Absent:

@@ -16,12 +16,12 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from diemcau_agent.commands.outcome import CommandError, Refused
-from diemcau_agent.config import ConfigError, Settings
-from diemcau_agent.keys import KeysError
-from diemcau_agent.privileged.authority import believed, keyring
+from diemcau_agent.commands.outcome import Refused
+from diemcau_agent.config import Settings
+from diemcau_agent.privileged import guard
+from diemcau_agent.privileged.authority import believed
+from diemcau_agent.privileged.guard import MAX_LINE_BYTES
 from diemcau_agent.privileged.moment import Moment, now
-from diemcau_agent.privileged.serve import MAX_LINE_BYTES, NotOurs, refusal
 
 from .record import Record
 from .rules import SPENT, decide
@@ -33,21 +33,16 @@ class Nonce(Struct, frozen=True, tag_field="do", tag="nonce", forbid_unknown_fie
     pass
 
 
-class Keys(Struct, frozen=True, tag_field="do", tag="keys", forbid_unknown_fields=True):
-    list: Annotated[str, Meta(max_length=MAX_LINE_BYTES)]
-
-
 class Reboot(Struct, frozen=True, tag_field="do", tag="reboot", forbid_unknown_fields=True):
     command: Annotated[str, Meta(max_length=MAX_LINE_BYTES)]
 
 
-Request = Nonce | Keys | Reboot
+class Guard(guard.Guard):
+    """``restart`` orders it, and raises OSError where it cannot."""
 
-
-class Guard:
-    """Stands between whoever asks and the restart. ``settings`` may raise ConfigError, OSError or NotOurs;
-    ``restart`` orders it, and raises OSError where it cannot. ``uids``: who may ask."""
-
+    requests = msgspec.json.Decoder(Nonce | guard.Keys | Reboot)
+    expected = "nonce, keys (list) or reboot (command)"
+    what = "restart"
     last = "restarting"
 
     def __init__(
@@ -58,39 +53,15 @@ class Guard:
         restart: Callable[[], None],
         now: Callable[[], Moment] = now,
     ) -> None:
-        self.uids = uids
-        self._settings = settings
+        super().__init__(settings, record.keys, uids, now)
         self._record = record
         self._restart = restart
-        self._now = now
 
-    def answer(self, line: bytes, file: int | None = None) -> dict[str, Any]:
-        """``{"ok": ...}`` or ``{"error": ...}``, whatever the line is."""
-        try:
-            request = msgspec.json.decode(line, type=Request)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return refusal("bad_request", f"{error}; expected do: nonce, keys (list) or reboot (command)")
-        try:
-            return {"ok": self._do(request)}
-        except CommandError as error:
-            log.warning("restart refused: %s", error)
-            return refusal(error.code, error.detail)
-        except KeysError as error:
-            log.warning("list of keys not taken: %s", error)
-            return refusal("bad_keys", str(error))
-        except (ConfigError, NotOurs, OSError) as error:
-            log.error("%s", error)
-            return refusal("internal", str(error))
-
-    def _do(self, request: Request) -> dict[str, Any]:
+    def do(self, request: Nonce | Reboot, file: int | None) -> dict[str, Any]:
         at = self._now()
         match request:
             case Nonce():
                 return {"reboot_nonce": self._record.nonce(at.boot)}
-            case Keys(list=text):
-                kept = keyring(self._record.keys, self._settings())
-                kept.take(text.encode())
-                return {"revision": kept.revision}
             case Reboot(command=command):
                 self._reboot(command.encode(), at)
                 return {"restarting": True}

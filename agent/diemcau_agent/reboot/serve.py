@@ -3,29 +3,23 @@ asked: :mod:`.guard`."""
 
 from __future__ import annotations
 
-import logging
-import os
 import signal
 import subprocess
 from pathlib import Path
 
 from diemcau_agent.exits import OK, USAGE
-from diemcau_agent.privileged.serve import allowed, inherited, of_root, serve
+from diemcau_agent.privileged.serve import allowed, listening, of_root, serve
 
 from .guard import Guard
 from .record import Record
 
 RESTART_S = 20.0
 
-log = logging.getLogger(__name__)
-
 
 def main(config: Path, state: Path, runtime: Path, user: str) -> int:
     """``user``: the agent's, who may ask besides root. The exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    listener = inherited(os.environ)
+    listener = listening("diemcau-reboot.socket")
     if listener is None:
-        log.critical("got no socket from systemd (LISTEN_FDS), expected one: see diemcau-reboot.socket")
         return USAGE
     record = Record(state, runtime)
     with listener:

@@ -17,7 +17,7 @@ import msgspec
 
 from diemcau_agent.commands.outcome import Failed
 from diemcau_agent.config import Settings
-from diemcau_agent.privileged.client import Absent, NotDone, as_the_commands_end, ask
+from diemcau_agent.privileged.client import Absent, NotDone, as_the_commands_end, ask, hand_on
 
 from .ending import Ending
 from .release import MAX_TEXT_BYTES, read
@@ -73,7 +73,7 @@ class UpdateClient:
     async def install(self, command: bytes, release: bytes) -> None:
         try:
             if keys := self._keys():
-                await ask(self._socket, {"do": "keys", "list": keys.decode(errors="replace")})
+                await hand_on(self._socket, keys)
             file = os.open(self._package, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 request = {

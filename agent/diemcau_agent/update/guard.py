@@ -9,7 +9,6 @@ requests."""
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import stat
 from collections.abc import Callable
@@ -20,12 +19,12 @@ import msgspec
 from msgspec import Meta, Struct
 
 from diemcau_agent import files
-from diemcau_agent.commands.outcome import CommandError, Refused
-from diemcau_agent.config import ConfigError, Settings
-from diemcau_agent.keys import KeysError
-from diemcau_agent.privileged.authority import believed, keyring
+from diemcau_agent.commands.outcome import Refused
+from diemcau_agent.config import Settings
+from diemcau_agent.privileged import guard
+from diemcau_agent.privileged.authority import believed
+from diemcau_agent.privileged.guard import MAX_LINE_BYTES
 from diemcau_agent.privileged.moment import Moment, now
-from diemcau_agent.privileged.serve import MAX_LINE_BYTES, NotOurs, refusal
 
 from .record import Pending, Record
 from .release import Release
@@ -33,12 +32,6 @@ from .rules import Installed, decide
 from .steps import StepFailed
 
 CHUNK_BYTES = 1024 * 1024
-
-log = logging.getLogger(__name__)
-
-
-class Keys(Struct, frozen=True, tag_field="do", tag="keys", forbid_unknown_fields=True):
-    list: Annotated[str, Meta(max_length=MAX_LINE_BYTES)]
 
 
 class Install(Struct, frozen=True, tag_field="do", tag="install", forbid_unknown_fields=True):
@@ -48,9 +41,6 @@ class Install(Struct, frozen=True, tag_field="do", tag="install", forbid_unknown
 
 class EndingOf(Struct, frozen=True, tag_field="do", tag="ending", forbid_unknown_fields=True):
     id: Annotated[str, Meta(max_length=64)]
-
-
-Request = Keys | Install | EndingOf
 
 
 class Packages(Protocol):
@@ -63,10 +53,12 @@ class Packages(Protocol):
         ...
 
 
-class Guard:
-    """``settings`` may raise ConfigError, OSError or NotOurs. ``uids``: who may ask."""
-
+class Guard(guard.Guard):
+    requests = msgspec.json.Decoder(guard.Keys | Install | EndingOf)
+    expected = "keys (list), install (command, release) or ending (id)"
+    what = "update"
     last = "installing"
+    failures = (StepFailed,)
 
     def __init__(
         self,
@@ -76,37 +68,12 @@ class Guard:
         packages: Packages,
         now: Callable[[], Moment] = now,
     ) -> None:
-        self.uids = uids
-        self._settings = settings
+        super().__init__(settings, record.keys, uids, now)
         self._record = record
         self._packages = packages
-        self._now = now
 
-    def answer(self, line: bytes, file: int | None = None) -> dict[str, Any]:
-        try:
-            request = msgspec.json.decode(line, type=Request)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return refusal(
-                "bad_request", f"{error}; expected do: keys (list), install (command, release) or ending (id)"
-            )
-        try:
-            return {"ok": self._do(request, file)}
-        except CommandError as error:
-            log.warning("update refused: %s", error)
-            return refusal(error.code, error.detail)
-        except KeysError as error:
-            log.warning("list of keys not taken: %s", error)
-            return refusal("bad_keys", str(error))
-        except (ConfigError, NotOurs, OSError, StepFailed) as error:
-            log.error("%s", error)
-            return refusal("internal", str(error))
-
-    def _do(self, request: Request, file: int | None) -> dict[str, Any]:
+    def do(self, request: Install | EndingOf, file: int | None) -> dict[str, Any]:
         match request:
-            case Keys(list=text):
-                kept = keyring(self._record.keys, self._settings())
-                kept.take(text.encode())
-                return {"revision": kept.revision}
             case EndingOf(id=command_id):
                 return msgspec.to_builtins(self._record.ending(command_id))
             case Install(command=command, release=release):

@@ -5,26 +5,21 @@ from __future__ import annotations
 
 import fcntl
 import logging
-import os
 from pathlib import Path
 
 from diemcau_agent.exits import OK, USAGE
-from diemcau_agent.privileged.serve import allowed, inherited, of_root, serve
+from diemcau_agent.privileged.serve import allowed, listening, of_root, serve
 
 from .guard import Guard
 from .record import Record
 from .steps import System, finish
 from .system import System as KitSystem
 
-log = logging.getLogger(__name__)
-
 
 def main(config: Path, state: Path, control: Path, user: str) -> int:
     """``user``: the agent's, who may ask besides root. The exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    listener = inherited(os.environ)
+    listener = listening("diemcau-update.socket")
     if listener is None:
-        log.critical("got no socket from systemd (LISTEN_FDS), expected one: see diemcau-update.socket")
         return USAGE
     record, system = Record(state), KitSystem(state, control)
     with listener:
