@@ -18,6 +18,14 @@ def explain(kind: type[Struct], data: Any, path: str = "") -> list[str]:
     return errors
 
 
+def explain_json(kind: type[Struct], text: bytes) -> list[str]:
+    """As :func:`explain`, of JSON; no reason where it is not even that."""
+    try:
+        return explain(kind, msgspec.json.decode(text))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return []
+
+
 def _walk(kind: type[Struct], data: Any, path: str, errors: list[str]) -> None:
     if not isinstance(data, Mapping):
         errors.append(f"{path or 'file'}: got {_show(data)}, expected a table")

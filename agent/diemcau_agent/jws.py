@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Iterable
 
 import msgspec
 from nacl.exceptions import BadSignatureError
@@ -44,6 +45,10 @@ class Jws(msgspec.Struct, frozen=True):
         except (BadSignatureError, ValueError, TypeError):
             return False
         return True
+
+    def signed_by_one_of(self, publics: Iterable[str]) -> bool:
+        """Whether one of these keys (base64url) has signed it. Raises JwsError for what is no key."""
+        return any(self.signed_by(public_key(public)) for public in publics)
 
 
 def parse(text: bytes) -> Jws:

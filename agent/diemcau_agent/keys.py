@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from . import files, jws
-from .explain import explain
+from .explain import explain_json
 from .model import FleetKey, Keys, Role
 
 MAX_BYTES = 255 * 1024
@@ -55,7 +55,7 @@ def read(payload: bytes, trusted: Sequence[str]) -> Keys:
         raise KeysError("too_large", f"got {len(payload)} bytes, expected at most {MAX_BYTES}")
     try:
         letter = jws.parse(payload)
-        signed = any(letter.signed_by(jws.public_key(key)) for key in trusted)
+        signed = letter.signed_by_one_of(trusted)
     except jws.JwsError as error:
         raise KeysError("malformed", str(error)) from None
     if not signed:
@@ -63,17 +63,10 @@ def read(payload: bytes, trusted: Sequence[str]) -> Keys:
     try:
         keys = msgspec.json.decode(letter.payload, type=Keys)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise KeysError("bad_args", "; ".join(_reasons(letter.payload)) or str(error)) from None
+        raise KeysError("bad_args", "; ".join(explain_json(Keys, letter.payload)) or str(error)) from None
     if errors := _across(keys):
         raise KeysError("bad_args", "; ".join(errors))
     return keys
-
-
-def _reasons(payload: bytes) -> list[str]:
-    try:
-        return explain(Keys, msgspec.json.decode(payload))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return []
 
 
 def _across(keys: Keys) -> list[str]:

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 
 from diemcau_agent import jws
 from diemcau_agent.commands.outcome import Refused
-from diemcau_agent.explain import explain
+from diemcau_agent.explain import explain_json
 
 MAX_TEXT_BYTES = 4096
 MAX_PACKAGE_BYTES = 256 * 1024 * 1024
@@ -48,7 +48,7 @@ def read(text: bytes, trusted: Sequence[str]) -> Release:
         raise _refused(f"got {len(text)} bytes, expected at most {MAX_TEXT_BYTES}")
     try:
         letter = jws.parse(text)
-        signed = any(letter.signed_by(jws.public_key(key)) for key in trusted)
+        signed = letter.signed_by_one_of(trusted)
     except jws.JwsError as error:
         raise _refused(str(error)) from None
     if not signed:
@@ -60,9 +60,7 @@ def read(text: bytes, trusted: Sequence[str]) -> Release:
             raise _refused("schema, package: expected both")
         return msgspec.convert(data, Release)
     except msgspec.ValidationError as error:
-        raise _refused(
-            "; ".join(explain(Release, msgspec.json.decode(letter.payload))) or str(error)
-        ) from None
+        raise _refused("; ".join(explain_json(Release, letter.payload)) or str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _refused(str(error)) from None
 
