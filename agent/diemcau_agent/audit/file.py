@@ -15,6 +15,8 @@ from typing import Any
 
 import msgspec
 
+from diemcau_agent import files
+
 from .chain import CONTINUED, DAMAGED, START, TORN, Head, Noted, digest, link, read
 
 NAME = "audit.jsonl"
@@ -76,7 +78,7 @@ class AuditFile:
         if self._known and size >= self._size:
             os.ftruncate(fd, self._size)  # what a batch left that did not get through
         else:
-            self._sync_directory()
+            files.settle(self._directory)
             self._recover(fd, size)
 
     def _recover(self, fd: int, size: int) -> None:
@@ -136,7 +138,7 @@ class AuditFile:
         self.close()
         self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._sync_directory()
+        files.settle(self._directory)
 
     def _write(self, batch: Sequence[Noted]) -> None:
         assert self._fd is not None
@@ -149,13 +151,6 @@ class AuditFile:
             view = view[os.write(self._fd, view) :]
         os.fsync(self._fd)
         self._size, self.head = self._size + len(lines), head
-
-    def _sync_directory(self) -> None:
-        folder = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def _first_line(path: Path) -> bytes:

@@ -15,6 +15,8 @@ from typing import TypeVar
 
 import msgspec
 
+from diemcau_agent import files
+
 from .tables import Stream
 
 log = logging.getLogger(__name__)
@@ -51,18 +53,8 @@ class Side:
         """Whole or not at all; whether it is on the card."""
         if identity == self.identity:
             return True
-        new = self._path.with_name(self._path.name + ".new")
         try:
-            with new.open("wb") as file:
-                file.write(_sealed(identity))
-                file.flush()
-                os.fsync(file.fileno())
-            new.rename(self._path)
-            folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)  # the rename itself
-            finally:
-                os.close(folder)
+            files.replace(self._path, _sealed(identity))
         except OSError as error:
             log.error("%s: %s", self._path, error)
             return False
