@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import __version__
 from .arguments import add_output, number
@@ -209,28 +209,21 @@ def _probe(arguments: argparse.Namespace) -> int:
 def _audit(arguments: argparse.Namespace) -> int:
     from .audit import page
 
-    directory, language = arguments.state_dir, arguments.language
-    if arguments.config is not None:
-        settings = _load(arguments.config)
-        if settings is None:
-            return USAGE
-        directory, language = Path(settings.state_dir), language or settings.language
-    return page.run(arguments, directory, language or system_language(os.environ))
+    place = _place(arguments, "state_dir")
+    return USAGE if place is None else page.run(arguments, *place)
 
 
 def _ask(arguments: argparse.Namespace) -> int:
     """The commands that go to the running agent."""
     from .asking import Asking
 
-    directory, language = arguments.runtime_dir, arguments.language
-    if arguments.config is not None:
-        settings = _load(arguments.config)
-        if settings is None:
-            return USAGE
-        directory, language = Path(settings.runtime_dir), language or settings.language
+    place = _place(arguments, "runtime_dir")
+    if place is None:
+        return USAGE
+    directory, language = place
     asking = Asking(
         socket=socket_path(directory, os.environ),
-        language=language or system_language(os.environ),
+        language=language,
         as_json=arguments.json,
         attended=sys.stdout.isatty(),
     )
@@ -247,6 +240,18 @@ def _ask(arguments: argparse.Namespace) -> int:
             return asking.line()
         case _:
             return asking.status()
+
+
+def _place(arguments: argparse.Namespace, directory: str) -> tuple[Any, str] | None:
+    """``directory`` and the language: as they were given, else of the settings' file; None where that is not
+    good."""
+    place, language = getattr(arguments, directory), arguments.language
+    if arguments.config is not None:
+        settings = _load(arguments.config)
+        if settings is None:
+            return None
+        place, language = Path(getattr(settings, directory)), language or settings.language
+    return place, language or system_language(os.environ)
 
 
 def socket_path(directory: Path | None, environment: Mapping[str, str]) -> Path:

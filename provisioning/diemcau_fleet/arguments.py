@@ -23,6 +23,17 @@ def number(least: int, most: int) -> Callable[[str], int]:
     return whole
 
 
+def is_address(text: str) -> bool:
+    """Whether it is an IPv4 or IPv6 address."""
+    import ipaddress
+
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def broker_address(text: str) -> object:
     return _address(text, ("mqtt", "mqtts", "wss"), "mqtt://, mqtts:// or wss://")
 

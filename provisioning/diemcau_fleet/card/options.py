@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from diemcau_fleet.arguments import number
+from diemcau_fleet.arguments import is_address, number
 
 from . import seed
 
@@ -110,7 +110,7 @@ def _static(arguments: argparse.Namespace, settings: Settings) -> seed.Static | 
     if gateway not in address.network or gateway == address.ip:
         raise WrongOption(f"--gateway: got {gateway}, expected another address of {address.network}")
     urls = [*settings.broker.urls, *([settings.enrolment.url] if settings.enrolment else [])]
-    named = [host for host in (urlsplit(url).hostname or "" for url in urls) if not _is_address(host)]
+    named = [host for host in (urlsplit(url).hostname or "" for url in urls) if not is_address(host)]
     if named and not dns:
         raise WrongOption(f"--dns: is missing; with --address nobody tells the kit where {named[0]} is")
     return seed.Static(address, gateway, dns)
@@ -154,14 +154,6 @@ def _holds(kind: str, encoded: str) -> bool:
         return False
 
 
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _host(text: str) -> seed.Host:
     try:
         return ipaddress.ip_address(text)
@@ -195,7 +187,7 @@ def _ssid(text: str) -> str:
 
 
 def _server(text: str) -> str:
-    if not (_is_address(text) or _HOST.fullmatch(text)):
+    if not (is_address(text) or _HOST.fullmatch(text)):
         raise argparse.ArgumentTypeError(f"got {text!r}, expected a host's name or address")
     return text
 

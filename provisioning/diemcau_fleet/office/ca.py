@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from diemcau_fleet.arguments import is_address
+
 from .desk import add_directory, carry_out, moment
 
 if TYPE_CHECKING:
@@ -128,16 +130,6 @@ def _host(text: str) -> str:
     import re
 
     label = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-    if len(text) > 64 or not (re.fullmatch(rf"{label}(\.{label})*", text) or _is_address(text)):
+    if len(text) > 64 or not (re.fullmatch(rf"{label}(\.{label})*", text) or is_address(text)):
         raise argparse.ArgumentTypeError(f"got {text!r}, expected a DNS name or an IP address")
     return text
-
-
-def _is_address(text: str) -> bool:
-    import ipaddress
-
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
