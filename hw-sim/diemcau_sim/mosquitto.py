@@ -131,7 +131,7 @@ class PrivateMosquitto:
     def _start_on(self, path: str, port: int | None) -> None:
         """On ``port``, or on a free one: again where someone else took it between asking and binding."""
         for left in range(_ATTEMPTS if port is None else 1, 0, -1):
-            chosen = _free_port() if port is None else port
+            chosen = free_port() if port is None else port
             try:
                 self._start(path, chosen)
             except BrokerFailed:
@@ -164,8 +164,9 @@ class PrivateMosquitto:
             time.sleep(_POLL_S)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    """One of this machine's own that nobody has now."""
+    with socket.socket(socket.AF_INET, kind) as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
 

@@ -14,6 +14,7 @@ from diemcau_agent.privileged.serve import serve
 from diemcau_agent.reboot.guard import Guard
 from diemcau_agent.reboot.record import Record
 
+from .server import bound
 from .world import World
 
 SOCKET_NAME = "reboot.sock"
@@ -39,14 +40,7 @@ class Rebooting:
     def start(self, settings: Settings) -> None:
         self._folder.mkdir(mode=0o700, exist_ok=True)
         self.path.unlink(missing_ok=True)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            listener.bind(str(self.path))
-            self.path.chmod(0o600)
-            listener.listen(8)
-        except OSError:
-            listener.close()
-            raise
+        listener = bound(self.path, 8)
         guard = Guard(
             lambda: settings,
             Record(self._folder, self._folder),

@@ -97,15 +97,7 @@ class WorldServer:
     def start(self) -> None:
         if self.path.exists() and not _answers(self.path):
             self.path.unlink()  # left behind by a room that was killed
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            listener.bind(str(self.path))
-            self.path.chmod(0o600)
-            listener.listen(32)
-        except OSError:
-            listener.close()
-            raise
-        self._listener = listener
+        listener = self._listener = bound(self.path, 32)
         self._accepting = threading.Thread(
             target=self._accept, args=(listener,), name="world-accepts", daemon=True
         )
@@ -257,6 +249,19 @@ def serving(
 
 def _line(message: Mapping[str, Any]) -> bytes:
     return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+
+
+def bound(path: Path, backlog: int) -> socket.socket:
+    """A listener that its owner alone may speak to. Raises OSError."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(str(path))
+        path.chmod(0o600)
+        listener.listen(backlog)
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 def _answers(path: Path) -> bool:

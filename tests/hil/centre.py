@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from diemcau_sim.mortal import MORTAL
-from diemcau_sim.mosquitto import program
+from diemcau_sim.mosquitto import free_port, program
 from virtual_kit import CENTRE
 from witness import Witness
 
@@ -28,7 +28,7 @@ class Centre:
         self.stick = folder / "stick"
         self._dir = folder / "fleet"
         self._children: list[subprocess.Popen[str]] = []
-        self.broker_port, self.reflector_port = _free_port(), _free_port(socket.SOCK_DGRAM)
+        self.broker_port, self.reflector_port = free_port(), free_port(socket.SOCK_DGRAM)
 
     def __enter__(self) -> Centre:
         names = ("--san", CENTRE, "127.0.0.1", "localhost")
@@ -136,9 +136,3 @@ def _accepts(port: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def _free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

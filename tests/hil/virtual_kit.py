@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import shlex
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from diemcau_sim.mosquitto import free_port
 
 CENTRE = "10.0.2.2"
 PROGRAMS = ("qemu-system-x86_64", "qemu-img", "ssh", "scp")
@@ -54,7 +55,7 @@ class VirtualKit:
         self.disk = folder / "disk.qcow2"
         self._serial = folder / "serial.log"
         self._said_until = 0
-        self._port = _free_port()
+        self._port = free_port()
         self._hand = tempfile.mkdtemp(prefix="kit-")  # a socket's path may have 107 characters
         self._process: subprocess.Popen[bytes] | None = None
         if not self.disk.exists():
@@ -200,9 +201,3 @@ class VirtualKit:
                 capture_output=True,
                 check=False,
             )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

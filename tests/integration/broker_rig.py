@@ -30,7 +30,7 @@ from diemcau_fleet.broker.source import Source
 from diemcau_fleet.members import ServiceRole
 from diemcau_fleet.registry import Registry
 from diemcau_sim.mortal import MORTAL
-from diemcau_sim.mosquitto import program
+from diemcau_sim.mosquitto import free_port, program
 
 WAIT_S = 8.0
 QUIET_S = 0.6
@@ -242,12 +242,6 @@ def until(condition: Callable[[], bool], said: Callable[[], str], within_s: floa
     return time.monotonic() - began_s
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def reachable(port: int) -> bool:
     try:
         socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
@@ -256,4 +250,4 @@ def reachable(port: int) -> bool:
     return True
 
 
-__all__ = ["OFFICE", "Broker", "Fleet", "Member", "Papers", "Refused", "free_port", "until"]
+__all__ = ["OFFICE", "Broker", "Fleet", "Member", "Papers", "Refused", "until"]

@@ -17,7 +17,7 @@ from diemcau_agent.clock import SystemClock
 from diemcau_agent.enrolment import command
 from diemcau_agent.parts import Parts
 from diemcau_agent.spool import Spool
-from diemcau_sim.mosquitto import program
+from diemcau_sim.mosquitto import free_port, program
 from diemcau_sim.server import serving
 from diemcau_sim.world import World
 from enrolling_kit import TOKEN
@@ -39,9 +39,7 @@ def est(tmp_path: Path) -> Iterator[EstServer]:
 @pytest.fixture
 def url(est: EstServer, tmp_path: Path) -> Iterator[str]:
     """A mosquitto that takes nobody without a certificate of the authority."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     (tmp_path / "ca.pem").write_bytes(AUTHORITY.pem)
     (tmp_path / "mosquitto.conf").write_text(
         f"user root\nset_tcp_nodelay true\nlistener {port} 127.0.0.1\ncafile {tmp_path}/ca.pem\n"

@@ -25,8 +25,8 @@ from typing import IO
 import msgspec
 import pytest
 
-from broker_rig import free_port, reachable
-from diemcau_sim.mosquitto import program
+from broker_rig import reachable
+from diemcau_sim.mosquitto import free_port, program
 
 pytestmark = pytest.mark.mosquitto
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import time
 import tomllib
@@ -14,7 +13,7 @@ import pytest
 
 from diemcau_agent.broker import reachable
 from diemcau_agent.thresholds import Baseline
-from diemcau_sim.mosquitto import PrivateMosquitto, program
+from diemcau_sim.mosquitto import PrivateMosquitto, free_port, program
 from fakeclock import FakeClock
 from observer import Observer
 from office import CAMERA, KEYS, Office, everybody, signed_room
@@ -44,9 +43,7 @@ def observer(broker: PrivateMosquitto) -> Any:
 @pytest.fixture
 def denying(tmp_path: Path) -> Iterator[str]:
     """A broker where nobody may publish."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     (tmp_path / "acl").write_text("topic read #\n")
     configuration = f"user root\nlistener {port} 127.0.0.1\nallow_anonymous true\nacl_file {tmp_path}/acl\n"
     (tmp_path / "mosquitto.conf").write_text(configuration)

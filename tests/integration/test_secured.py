@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from diemcau_agent import broker, mqtt
 from diemcau_agent.address import Address, Tls
 from diemcau_agent.clock import SystemClock
 from diemcau_agent.mqtt import Connection
-from diemcau_sim.mosquitto import program
+from diemcau_sim.mosquitto import free_port, program
 from lone_session import point
 from test_session import EXECUTOR
 
@@ -82,12 +81,6 @@ def secured(certificates: Path, tmp_path: Path) -> Iterator[dict[str, str]]:
     finally:
         child.terminate()
         child.wait(5)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.mark.parametrize("scheme", ["mqtts", "wss"])
