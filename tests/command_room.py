@@ -135,7 +135,7 @@ class Room:
             picture_told=self._picture_told,
             journal_lines=self._journal_lines,
             nonce_valid=lambda nonce: nonce in self.nonces,
-            conference_on=lambda: self.conference,
+            frozen=lambda: self.conference,
             remote=self.remote,
             adopt=self._adopt,
             restart_host=self._restart_host,

@@ -48,7 +48,7 @@ class Healer:
         rebind: Callable[[Mapping[str, str]], Awaitable[str]],
         identity: Callable[[str], Mapping[str, str]],
         tell: Tell,
-        conference_on: Callable[[], bool],
+        frozen: Callable[[], bool],
     ) -> None:
         self._clock = clock
         self._book = book
@@ -56,7 +56,7 @@ class Healer:
         self._rebind = rebind
         self._identity = identity
         self._tell = tell
-        self._conference_on = conference_on
+        self._frozen = frozen
         self._ladders: dict[str, Ladder] = {}
 
     async def tend(self, process: str, look: Look, *, unplugged: bool = False) -> float | None:
@@ -67,7 +67,7 @@ class Healer:
         ladder = self._seen(process, unplugged=unplugged)
         # Each step that is not possible gives way to the next at once; a ladder has three.
         while (found := self._trouble(process)) is not None and not unplugged:
-            conference = self._conference_on()
+            conference = self._frozen()
             step = ladder.due(found, self._clock.monotonic(), conference=conference)
             if step is None:
                 break

@@ -277,7 +277,7 @@ class Parts:
             picture_told=self.indicator.picture,
             journal_lines=lambda unit, count: logs.journal_lines(ring, unit, count),
             nonce_valid=self.broker.nonces.valid,
-            conference_on=self._frozen,
+            frozen=self._frozen,
             remote=self.remote,
             adopt=self._adopt,
             rehearse=None if self.stamping is None else self.line.rehearse,

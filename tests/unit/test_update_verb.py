@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -141,19 +142,32 @@ async def test_outside_the_rooms_window_it_is_refused(room: Room, updater: Updat
     assert updater.fetched == []
 
 
-async def test_the_next_session_answers_and_keeps_nothing_else_waiting(
-    tmp_path: Path, clock: FakeClock
-) -> None:
-    room = await Room.open(tmp_path, clock)
+@asynccontextmanager
+async def next_session(
+    folder: Path, clock: FakeClock, endings: list[Ending | None]
+) -> AsyncGenerator[tuple[Room, Updater]]:
+    """The agent was stopped while it waited for the updater; it is back, not yet resumed, and ``endings`` is
+    what it will hear."""
+    room = await Room.open(folder, clock)
     room.rewire(update=Updater())
     await room.send("update", ARGS)
     await until(lambda: clock.sleepers > 0)
     await room.close()
-    room = await Room.open(tmp_path, clock)
+    room, updater = await Room.open(folder, clock), Updater()
     try:
-        updater = Updater()
-        updater.endings = [None, Ending("rolled_back", "1.1.0", "9.1.0", "camera: absent camera_absent")]
+        updater.endings = endings
         room.rewire(update=updater)
+        yield room, updater
+    finally:
+        await room.close()
+
+
+async def test_the_next_session_answers_and_keeps_nothing_else_waiting(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    async with next_session(
+        tmp_path, clock, [None, Ending("rolled_back", "1.1.0", "9.1.0", "camera: absent camera_absent")]
+    ) as (room, updater):
         await room.dispatcher.resume()  # returns though nobody knows yet
         await room.send("ping")
         await room.replied()
@@ -167,25 +181,12 @@ async def test_the_next_session_answers_and_keeps_nothing_else_waiting(
         (answer,) = [reply for reply in room.answers if reply.verb == "update"]
         assert (answer.state, answer.code) == ("failed", "rolled_back")
         assert updater.installed == []
-    finally:
-        await room.close()
 
 
 async def test_one_that_was_stopped_before_it_was_handed_over_is_interrupted(
     tmp_path: Path, clock: FakeClock
 ) -> None:
-    room = await Room.open(tmp_path, clock)
-    room.rewire(update=Updater())
-    await room.send("update", ARGS)
-    await until(lambda: clock.sleepers > 0)
-    await room.close()
-    room = await Room.open(tmp_path, clock)
-    try:
-        updater = Updater()
-        updater.endings = [Ending("unknown")]
-        room.rewire(update=updater)
+    async with next_session(tmp_path, clock, [Ending("unknown")]) as (room, _):
         await room.dispatcher.resume()
         await room.idle()
         assert [(reply.state, reply.code) for reply in room.answers] == [("failed", "interrupted")]
-    finally:
-        await room.close()

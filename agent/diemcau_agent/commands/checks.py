@@ -96,6 +96,6 @@ class Checks:
         """What the room says, now."""
         await order.verb.permit(order.call, order.args)
         forced = bool(getattr(order.args, "force", False))
-        if order.verb.disturbs(order.args) and not forced and self._context.conference_on():
+        if order.verb.disturbs(order.args) and not forced and self._context.frozen():
             raise Refused("frozen", "a conference is on; force: true does it all the same")
         self._running.check_free(order.verb.holds(order.args))

@@ -116,7 +116,8 @@ class Context(msgspec.Struct, frozen=True):
     """(unit or None for the agent's own, how many): the newest lines, oldest of them first. Raises
     OSError where the system's journal cannot be read."""
     nonce_valid: Callable[[str | None], bool]
-    conference_on: Callable[[], bool]
+    frozen: Callable[[], bool]
+    """A conference wants this room left alone now."""
     remote: RemoteSettings
     adopt: Callable[[Settings], frozenset[str]]
     """Take changed settings into force; the dotted names of those that a running agent could take.

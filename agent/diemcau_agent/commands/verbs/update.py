@@ -66,7 +66,7 @@ class Update(Verb[UpdateArgs]):
         try:
             release = await update.fetch(args.url, args.version, args.sha256)
             await self.permit(call, args)  # time has passed
-            if context.conference_on():
+            if context.frozen():
                 raise Refused("frozen", "a conference has begun meanwhile")
             await call.told()
             await update.install(call.payload, release)
