@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class UpdateArgs(GroupArgs, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """No ``force``: it is never done during a conference."""
+    """No ``force``: it is never done while a conference freezes the room."""
 
     version: Version
     url: Url
