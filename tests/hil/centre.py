@@ -3,6 +3,8 @@ rules that they wrote. TLS with certificates of both sides everywhere, as in a r
 
 from __future__ import annotations
 
+import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from typing import Any
 
 from diemcau_sim.mortal import MORTAL
 from diemcau_sim.mosquitto import free_port, program
+from updates import Updates
 from virtual_kit import CENTRE
 from witness import Witness
 
@@ -28,12 +31,13 @@ class Centre:
         self.stick = folder / "stick"
         self._dir = folder / "fleet"
         self._children: list[subprocess.Popen[str]] = []
+        self._serial = 0
         self.broker_port, self.reflector_port = free_port(), free_port(socket.SOCK_DGRAM)
 
     def __enter__(self) -> Centre:
         names = ("--san", CENTRE, "127.0.0.1", "localhost")
         self.fleet("ca", "init")
-        for server in ("est", "broker"):
+        for server in ("est", "broker", "updates"):
             self.fleet("ca", "server", f"{server}.example", *names, "--out", str(self.folder / server))
         est_url = self._serve_est()
         self.fleet(
@@ -51,11 +55,14 @@ class Centre:
         self._plain(
             "publish", str(self.folder / "keys.jws"), "--client-id", "publisher-1", *self._papers("publisher")
         )
+        self._updates = Updates(self.folder / "released", self.folder / "updates")
+        self.release_key = self._plain("release", "keygen", str(self.folder / "release.key")).strip()
         listen = ("reflector", "--listen", f"127.0.0.1:{self.reflector_port}")
         self._children.append(subprocess.Popen((*MORTAL, *FLEET, *listen), text=True))
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._updates.close()
         for child in reversed(self._children):
             child.terminate()
         for child in self._children:
@@ -78,6 +85,20 @@ class Centre:
         lines = [line.split(maxsplit=3) for line in done.stdout.splitlines()]
         assert lines, f"{verb}: no reply in {wait_s} s: {done.stderr}"
         return [{"state": line[1], "rest": " ".join(line[2:])} for line in lines]
+
+    def update(self, package: Path, *options: str, wait_s: int) -> dict[str, Any]:
+        """Signed, put on the server, ordered: the last reply. ``options``: of ``release sign``."""
+        shutil.copy(package, self._updates.files)
+        self._serial += 1
+        signed: dict[str, Any] = json.loads(
+            self._plain(
+                "release", "sign", str(self._updates.files / package.name), "--serial", str(self._serial),
+                "--key", str(self.folder / "release.key"), *options,
+            )
+        )  # fmt: skip
+        url = f"https://{CENTRE}:{self._updates.port}/{package.name}"
+        arguments = (f"version={signed['version']}", f"url={url}", f"sha256={signed['sha256']}")
+        return self.command("update", *arguments, wait_s=wait_s)[-1]
 
     def witness(self) -> Witness:
         """Hears every document and every reply to the operator, as one who may say nothing."""

@@ -15,6 +15,8 @@ PYTHON = ("sh", "-c", 'exec "$(readlink -f /opt/diemcau/bin)/python" "$@"', "pyt
 """The agent's own: the link that leads to its folder is none of a virtual environment's."""
 ONLINE_S = 90.0
 SETTINGS = """
+[update]
+ca_file = "/etc/diemcau/ca.pem"
 [backends]
 camera = "v4l2"
 [camera]
@@ -47,9 +49,8 @@ class Room:
         """docs/identity.md, step by step."""
         settings = self.centre.folder / "agent.toml"
         given = (self.centre.stick / "agent.toml").read_text()
-        settings.write_text(
-            'language = "en"\n' + given + SETTINGS.format(reflector_port=self.centre.reflector_port)
-        )
+        first = f'language = "en"\nrelease_keys = ["{self.centre.release_key}"]\n'
+        settings.write_text(first + given + SETTINGS.format(reflector_port=self.centre.reflector_port))
         self.kit.copy(settings, "/root/agent.toml")
         for name in ("ca.pem", "token"):
             self.kit.copy(self.centre.stick / name, f"/root/{name}")

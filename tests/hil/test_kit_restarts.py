@@ -6,6 +6,7 @@ import json
 import threading
 import time
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from room import AGENT, PYTHON, Room
 
 pytestmark = [pytest.mark.hil, pytest.mark.timeout(900)]
 
+WATCHDOG = Path(__file__).parents[2] / "provisioning/image/files/etc/systemd/system.conf.d/50-diemcau.conf"
 ASK = """
 import json, socket, sys
 connection = socket.socket(socket.AF_UNIX)
@@ -49,6 +51,21 @@ def test_a_hung_device_process_is_killed_and_made_anew_by_the_agent(room: Room) 
     assert room.witness.until(lambda: told_of("panel_hung"), 180), room.kit.journal(AGENT)
     room.until_code("panel", None, 180)
     assert room.kit.run("pgrep", "-f", "[d]iemcau_drivers panel").split()[0] != old
+
+
+def test_a_kernel_that_hangs_is_reset_by_the_hardware_watchdog(room: Room) -> None:
+    """By i6300esb here, under the settings that a card brings (provisioning/image)."""
+    room.kit.run("mkdir", "-p", "/etc/systemd/system.conf.d")
+    room.kit.copy(WATCHDOG, "/etc/systemd/system.conf.d/")
+    room.kit.shell("modprobe i6300esb; systemctl daemon-reexec", timeout_s=180)
+    watchdog = "/sys/class/watchdog/watchdog0"
+    room.kit.until(lambda: room.kit.run("cat", f"{watchdog}/state") == "active\n", 60, "who feeds it")
+    assert room.kit.run("cat", f"{watchdog}/timeout") == "14\n"
+    before = room.kit.run("cat", "/proc/sys/kernel/random/boot_id")
+    room.kit.run("systemd-run", "--quiet", "sh", "-c", "sleep 1; echo c >/proc/sysrq-trigger")
+    room.kit.up()
+    assert room.kit.run("cat", "/proc/sys/kernel/random/boot_id") != before
+    room.online()
 
 
 def forged(room: Room, by: str) -> str:

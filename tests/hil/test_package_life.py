@@ -1,4 +1,5 @@
-"""Upgrade, downgrade and purge on the kit itself: what a room has learnt stays, until it is to go."""
+"""Upgrade, a broken upgrade, downgrade and purge on the kit itself: what a room has learnt stays, until it is
+to go. Each but the purge by a signed order, over the wire, to root's updater."""
 
 from __future__ import annotations
 
@@ -10,18 +11,28 @@ import pytest
 from centre import POINT
 from made import made
 from room import AGENT, Room
+from updates import sick
 from virtual_kit import VirtualKit
 
-pytestmark = [pytest.mark.hil, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.hil, pytest.mark.timeout(2400)]
 
-NEXT = "99.0.0"
+NEXT, SICK = "99.0.0", "99.1.0"
+UPDATE_S = 900
+"""Two packages made and installed by emulated instructions, and three minutes to look at each."""
+KEPT = "cat /etc/diemcau/agent.toml /var/lib/diemcau/identity/identity.pem | sha256sum"
 
 
 @pytest.fixture(scope="session")
 def upgrade(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same package, of a later version."""
-    folder = tmp_path_factory.mktemp("upgrade")
-    return made("provisioning/package/build.sh", VERSION=NEXT, OUT=str(folder))
+    return made("provisioning/package/build.sh", VERSION=NEXT, OUT=str(tmp_path_factory.mktemp("upgrade")))
+
+
+@pytest.fixture(scope="session")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("broken")
+    healthy = made("provisioning/package/build.sh", VERSION=SICK, OUT=str(folder / "healthy"))
+    return sick(healthy, folder)
 
 
 @pytest.fixture
@@ -30,23 +41,43 @@ def bare(image: Path, tmp_path: Path) -> Iterator[VirtualKit]:
         yield kit
 
 
-def test_an_upgrade_and_a_downgrade_keep_settings_identity_and_spool(
-    room: Room, upgrade: Path, package: Path
+def test_upgrade_broken_upgrade_and_downgrade_keep_settings_identity_and_spool(
+    room: Room, package: Path, upgrade: Path, broken: Path
 ) -> None:
     room.online()
-    kept = "cat /etc/diemcau/agent.toml /var/lib/diemcau/identity/identity.pem | sha256sum"
-    before, spools = room.kit.shell(kept), {name[1] for name in room.witness.of(POINT)}
-    for deb, version in ((upgrade, NEXT), (package, "")):
-        session = room.witness.statuses[POINT]["session"]
-        room.install(deb)
-        assert room.witness.until(lambda s=session: room.witness.statuses[POINT]["session"] > s, 120)
-        room.online()
-        assert version in room.kit.run("/opt/diemcau/bin/diemcau-agent", "--version")
-        assert room.kit.unit_property(AGENT, "ActiveState") == "active"
-    assert room.kit.shell(kept) == before
-    room.centre.command("config", "get=true")
+    for device in ("panel", "camera", "display"):
+        room.until_code(device, None, 240)
+    first = installed(room)
+    kept, spools = room.kit.shell(KEPT), {name[1] for name in room.witness.of(POINT)}
+
+    reply = room.centre.update(upgrade, wait_s=UPDATE_S)
+    assert reply["state"] == "done", (reply, room.kit.journal("diemcau-update"))
+    assert installed(room) == NEXT
+
+    reply = room.centre.update(broken, wait_s=UPDATE_S)
+    assert (reply["state"], "rolled_back" in reply["rest"]) == ("failed", True), reply
+    assert installed(room) == NEXT
+    told = room.witness.kinds(POINT, "update")[-1]
+    assert (told["code"], told["data"]["state"]) == ("rolled_back", "failed"), told
+    assert "not READY" in told["data"]["reason"], told
+
+    reply = room.centre.update(package, "--downgrade", wait_s=UPDATE_S)
+    assert reply["state"] == "done", (reply, room.kit.journal("diemcau-update"))
+    assert installed(room) == first
+
+    assert room.kit.shell(KEPT) == kept
     assert {name[1] for name in room.witness.of(POINT)} == spools
     assert len(spools) == 1
+
+
+def installed(room: Room) -> str:
+    """The version that dpkg, the program and the wire agree on, of an agent that runs."""
+    room.online()
+    version = room.kit.run("dpkg-query", "--show", "--showformat", "${Version}", "diemcau")
+    assert room.kit.run("/opt/diemcau/bin/diemcau-agent", "--version").split()[-1] == version
+    assert room.health()["birth"]["software"]["version"] == version
+    assert room.kit.unit_property(AGENT, "ActiveState") == "active"
+    return version
 
 
 def test_a_purge_leaves_nothing_of_the_room(bare: VirtualKit, package: Path) -> None:
