@@ -71,12 +71,21 @@ class Centre:
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
+            if child.stdout is not None:
+                child.stdout.close()
 
     def fleet(self, *words: str) -> str:
         return self._plain(*words, "--dir", str(self._dir))
 
     def command(self, verb: str, *arguments: str, wait_s: int = 60) -> list[dict[str, Any]]:
-        """Every reply to a signed command of the operator; the last is how it ended."""
+        """Every reply to a signed command of the operator; the last is how it ended. A point that has just
+        come back has a new nonce: an operator orders again then."""
+        replies = self._ordered(verb, *arguments, wait_s=wait_s)
+        if replies[-1]["rest"].startswith("bad_nonce"):
+            replies = self._ordered(verb, *arguments, wait_s=wait_s)
+        return replies
+
+    def _ordered(self, verb: str, *arguments: str, wait_s: int) -> list[dict[str, Any]]:
         done = subprocess.run(
             (*FLEET, "command", POINT, verb, *arguments, "--key", str(self.folder / "op.key"),
              "--iss", OPERATOR, *self._papers("operator"), "--wait-s", str(wait_s)),

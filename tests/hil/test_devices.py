@@ -69,16 +69,17 @@ def test_the_lights_agree_with_what_the_room_says_of_itself(room: Room) -> None:
 
 
 @quick
-def test_the_chirp_goes_out_of_one_card_and_is_found_in_the_other(room: Room) -> None:
+@pytest.mark.parametrize("library", ["sounddevice", "pyaudio"])
+def test_the_chirp_goes_out_of_one_card_and_is_found_in_the_other(room: Room, library: str) -> None:
     room.kit.run("systemctl", "stop", AGENT)
     try:
-        told = room.kit.run(*as_daemon(CHIRP, "sounddevice"), timeout_s=180).splitlines()[-1].split()
+        told = room.kit.run(*as_daemon(CHIRP, library), timeout_s=180).splitlines()[-1].split()
     finally:
         room.kit.run("systemctl", "start", AGENT, timeout_s=120)
     found, correlation, delay_ms = told
     assert found == "True", told
     assert float(correlation) > 0.9, told
-    assert 0 < float(delay_ms) < 900, told
+    assert 0 < float(delay_ms) < 2000, told  # the air has buffers of its own
 
 
 @quick

@@ -47,7 +47,7 @@ def sick(deb: Path, out: Path) -> Path:
     tree, made = out / "tree", out / deb.name
     subprocess.run(("dpkg-deb", "--raw-extract", str(deb), str(tree)), check=True)
     share = tree / "usr/share/diemcau"
-    (wheel,) = (share / "wheelhouse").glob("diemcau_agent-*.whl")
+    (wheel,) = (share / "wheelhouse").glob("diemcau-*.whl")
     healthy = wheel.with_suffix(".healthy")
     before = hashlib.sha256(wheel.read_bytes()).hexdigest()
     wheel.rename(healthy)

@@ -76,7 +76,11 @@ class VirtualKit:
             subprocess.run(command, check=True)
 
     def __enter__(self) -> VirtualKit:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -14,8 +14,9 @@ from .portaudio import RATE_HZ, PortAudio, PortAudioFailed
 if TYPE_CHECKING:
     from diemcau_drivers.interfaces import Samples
 
-BLOCK = 2400
-"""Samples a call, 50 ms. PortAudio keeps four of them, so a busy Pi may be late without tearing the sound."""
+BLOCK = 4800
+"""Samples a call, 100 ms. PortAudio keeps four of them, so a busy Pi may be late without tearing the sound:
+half of that was torn on the virtual kit, whose every instruction is emulated."""
 _FLOAT32 = 1  # paFloat32
 
 
