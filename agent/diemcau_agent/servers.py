@@ -76,6 +76,6 @@ class Update(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         ]
         | None
     ) = None
-    """None: at any time, but never while a conference freezes the room."""
+    """None: at any time, but never while a conference is on, even one that freezes nothing."""
     ca_file: str | None = None
     """Whose certificate the server of the packages has; None: the system's authorities."""
