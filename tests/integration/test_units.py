@@ -111,6 +111,47 @@ def test_a_room_is_ready_under_the_agents_unit_and_tells_the_nonce_of_the_reboot
     assert "SIGSYS" not in room.journal("diemcau-agent")
 
 
+WRITE = (
+    "import os, sys; new, text = sys.argv[1:]; open(new + '-', 'w').write(text); os.replace(new + '-', new)"
+)
+LOOK = "from diemcau_agent.update.system import System as S; print(S(Path('/run'), Path(sys.argv[1])).look())"
+
+
+def test_wrong_settings_are_told_once_and_mended_ones_bring_the_agent_back(room: Machine) -> None:
+    settings = "/etc/diemcau/agent.toml"
+    right = room.run("cat", settings)
+
+    def states() -> tuple[str, str]:
+        units = ("diemcau-agent.service", "diemcau-settings.path")
+        agent, path = (room.property(unit, "SubState") for unit in units)
+        return agent, path
+
+    until(lambda: room.property("diemcau-agent", "StatusText") == "ready", room)
+    assert states() == ("running", "dead")
+    room.python(WRITE, settings, right.replace("point =", "poin ="))
+    assert states() == ("running", "dead"), "one that runs has read them"
+    with pytest.raises(AssertionError, match="failed"):
+        room.run("systemctl", "restart", "diemcau-agent")
+    assert states() == ("failed", "waiting"), "and not about to be started again"
+    assert room.journal("diemcau-agent").count("poin: unknown key") == 1
+    # What the updater asks: it takes a version back that does not run.
+    assert (
+        room.python(f"import sys; from pathlib import Path; {LOOK}", "/run/diemcau/control.sock") == "None\n"
+    )
+
+    room.python(WRITE, settings, "not even TOML")
+    until(lambda: "agent.toml: not TOML" in room.journal("diemcau-agent"), room)
+    until(lambda: states() == ("failed", "waiting"), room)
+    room.python(WRITE, settings, right)
+    until(lambda: room.property("diemcau-agent", "StatusText") == "ready", room)
+    assert states() == ("running", "dead")
+
+    # It has to be started by whoever stops it, and is by systemd where it dies.
+    room.run("systemctl", "kill", "--signal=KILL", "diemcau-agent")
+    until(lambda: room.property("diemcau-agent", "NRestarts") == "1", room)
+    until(lambda: states() == ("running", "dead"), room)
+
+
 def test_the_machine_restarts_for_an_operator_and_for_nobody_else(room: Machine) -> None:
     until(lambda: status(room)["reboot_nonce"] is not None, room)
     nonce = status(room)["reboot_nonce"]
