@@ -87,3 +87,20 @@ def test_every_device_process_says_that_it_is_confined(room: Room) -> None:
     assert host["processes"] == host["processes_confined"] > 0, host
     exposure = room.kit.run("systemd-analyze", "security", "--no-pager", AGENT, check=False)
     assert "Overall exposure level" in exposure
+
+
+def test_a_device_whose_driver_comes_after_the_agent_is_open_to_it(room: Room) -> None:
+    """systemd asks /proc/devices what kinds there are when it starts the unit, and never again."""
+    room.online()
+    room.kit.shell("systemctl stop diemcau-agent kit-television && modprobe -r vivid && modprobe -r cec")
+    kinds = "sed -n 's/^ *[0-9]* \\(cec\\)$/\\1/p' /proc/devices"
+    try:
+        assert room.kit.shell(kinds) == ""
+        room.kit.run("systemctl", "start", "diemcau-agent")
+        assert room.kit.shell(kinds) == "cec\n"
+    finally:
+        room.kit.run("systemctl", "start", "diemcau-agent")
+        room.kit.run("kit-vivid")
+    opened: list[str] = json.loads(room.kit.run("python3", "-c", OPEN_ALL))
+    assert any(fnmatch(name, "cec*") for name in opened), opened
+    room.online()
