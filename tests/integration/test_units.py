@@ -45,6 +45,24 @@ def command(by, **args):
 """
 
 
+TRY_TO_WRITE = """
+import errno, json, os
+def refusal(path):
+    try:
+        file = os.open(path, os.O_WRONLY)
+    except OSError as error:
+        return errno.errorcode[error.errno]
+    try:
+        os.write(file, b"x")
+    except OSError as error:
+        return "write: " + errno.errorcode[error.errno]
+told = {name: refusal("/sys/class/net/lo/" + name) for name in ("ifalias", "mtu")}
+places = ("/sys/class", "/sys/bus", "/sys/kernel", "/sys/fs", "/proc/sys")
+told["else"] = [place for place in places if not os.statvfs(place).f_flag & os.ST_RDONLY]
+print("told:", json.dumps(told), flush=True)
+"""
+
+
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Machine]:
     with Machine(tmp_path) as machine:
@@ -186,6 +204,22 @@ print(json.dumps([
     while not room.ended:
         assert time.monotonic() < ends_s, room.log
         time.sleep(0.1)
+
+
+def test_the_agent_may_write_what_udev_gives_it_of_a_device_and_nothing_else_in_sys(machine: Machine) -> None:
+    """As a panel's brightness. No machine here has a panel: it is tried on this one's loopback, whose
+    ``ifalias`` the kernel refuses to whoever has no CAP_NET_ADMIN, but only once it could be opened."""
+    machine.run("chgrp", "video", "/sys/class/net/lo/ifalias")
+    machine.run("chmod", "g+w", "/sys/class/net/lo/ifalias")
+    machine.python(WRITE, "/opt/diemcau/writes.py", TRY_TO_WRITE)
+    drop_ins = "/etc/systemd/system/diemcau-agent.service.d"
+    program = "Type=exec\nRestart=no\nExecStart=\nExecStart=/opt/diemcau/bin/python /opt/diemcau/writes.py\n"
+    machine.python(WRITE, f"{drop_ins}/writes.conf", f"[Service]\nWatchdogSec=0\n{program}")
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "start", "diemcau-agent")
+    until(lambda: "told: " in machine.journal("diemcau-agent"), machine)
+    told = machine.journal("diemcau-agent").partition("told: ")[2].splitlines()[0]
+    assert json.loads(told) == {"ifalias": "write: EPERM", "mtu": "EACCES", "else": []}
 
 
 def test_the_reflector_answers_under_its_unit(machine: Machine) -> None:
