@@ -100,6 +100,8 @@ class Room:
         self.online = True
         self.nonces = {NONCE}
         self.conference = False
+        """Whether one is on; :attr:`freezes`: and wants the room left alone."""
+        self.freezes = True
         self.judged_parts: dict[str, Judged] = {}
         self.looked: list[str] = []
         self.on_look: Callable[[int], None] | None = None
@@ -135,7 +137,8 @@ class Room:
             picture_told=self._picture_told,
             journal_lines=self._journal_lines,
             nonce_valid=lambda nonce: nonce in self.nonces,
-            frozen=lambda: self.conference,
+            conference_on=lambda: self.conference,
+            frozen=lambda: self.conference and self.freezes,
             remote=self.remote,
             adopt=self._adopt,
             restart_host=self._restart_host,

@@ -271,6 +271,7 @@ class Agent:
             "birth": birth,
             "health": msgspec.to_builtins(documents.health(stamp, book)),
             "connection": {"state": "online", "broker": "mqtt://localhost"},
+            "conference": {"id": "national-1", "on": True} if (run / "conference").exists() else None,
         }
 
 

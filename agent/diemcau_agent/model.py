@@ -200,7 +200,7 @@ EpochSeconds = Annotated[int, msgspec.Meta(ge=0, le=2**37)]
 class Claims(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a command says, before its arguments are looked at."""
 
-    id: Annotated[str, msgspec.Meta(min_length=8, max_length=64, pattern=r"^[A-Za-z0-9-]+$")]
+    id: Annotated[str, msgspec.Meta(min_length=8, max_length=64, pattern=r"^[A-Za-z0-9-]+\Z")]
     aud: Annotated[str, msgspec.Meta(max_length=64)]
     verb: Annotated[str, msgspec.Meta(max_length=32)]
     iss: PointId
@@ -213,7 +213,7 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 Role = Literal["operator", "installer", "viewer", "collector"]
 PublicKey = Annotated[
     str,
-    msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{43}$", description="an Ed25519 public key: 32 bytes in base64url"),
+    msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{43}\Z", description="an Ed25519 public key: 32 bytes in base64url"),
 ]
 
 

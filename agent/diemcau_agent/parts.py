@@ -182,15 +182,10 @@ class Parts:
         )
         self.dispatcher = Dispatcher(self._context(ring), believed)
         self.notices = Notices(
-            self.keyring,
-            self.conferences,
-            believed,
-            clock,
-            self.outbox.tell,
-            now=self._true_now_s,
+            self.keyring, self.conferences, believed, clock, self.outbox.tell, now=self._true_now_s,
             again=lambda: self.tasks.spawn(self.broker.ask_again(), "conferences once more"),
             changed=self.room.changed,
-        )
+        )  # fmt: skip
         if self.reboots is not None:
             self.reboots.offer_keys(self.keyring.text)
             self.notices.listeners.append(self.reboots.offer_keys)
@@ -277,6 +272,7 @@ class Parts:
             picture_told=self.indicator.picture,
             journal_lines=lambda unit, count: logs.journal_lines(ring, unit, count),
             nonce_valid=self.broker.nonces.valid,
+            conference_on=self._conference_on,
             frozen=self._frozen,
             remote=self.remote,
             adopt=self._adopt,

@@ -16,6 +16,9 @@ from .worker import Worker
 
 LOCAL = "local"
 """The daemon reads this part itself: no process."""
+KEEPS_OVER_A_BOOT = ("camera",)
+"""A camera that was switched off is not switched on by a restart of the host: only where the room's policy
+says so (docs/wire.md)."""
 LEAVES_WHEN_IDLE = ("camera", "audio")
 """They carry numpy and a device library: 20 to 40 MB that nobody needs between two probes."""
 
@@ -43,10 +46,12 @@ def options(settings: Settings, process: str) -> dict[str, Any]:
         table: Any = {name: getattr(settings, name) for name in ("camera", "audio", "display")}
     else:
         table = getattr(settings, process, {})
+    kept = {"state_dir": str(Path(settings.state_dir) / process)} if process in KEEPS_OVER_A_BOOT else {}
     return {
         **msgspec.to_builtins(table),
         **settings.backend_options,
         # One of its own: it can write nowhere else, and not into another's.
         "runtime_dir": str(Path(settings.runtime_dir) / process),
+        **kept,
         "idle_s": settings.probe.idle_s if process in LEAVES_WHEN_IDLE else 0.0,
     }

@@ -55,13 +55,18 @@ def files() -> dict[str, Schema]:
     written["config.json"] = _titled(_rooted(Settings), "config")
     written["asyncapi.json"] = asyncapi()
     # A default that is a tuple is a list on the wire.
-    return json.loads(json.dumps(written), object_hook=_dedented)
+    return json.loads(json.dumps(written), object_hook=_portable)
 
 
-def _dedented(schema: Schema) -> Schema:
-    """A docstring's indentation is gone in Python 3.13, and there in 3.11: the page is the same from both."""
-    text = schema.get("description")
-    return {**schema, "description": inspect.cleandoc(text)} if isinstance(text, str) else schema
+def _portable(schema: Schema) -> Schema:
+    """The page is the same from every Python: a docstring's indentation is gone in 3.13, and there in 3.11.
+    Its regular expressions are ECMA-262's (JSON Schema Core 6.4): ``$`` is there what ``\\Z`` is here."""
+    text, pattern = schema.get("description"), schema.get("pattern")
+    if isinstance(text, str):
+        schema = {**schema, "description": inspect.cleandoc(text)}
+    if isinstance(pattern, str):
+        schema = {**schema, "pattern": pattern.replace(r"\Z", "$")}
+    return schema
 
 
 def as_text() -> str:

@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 BrokerUrl = Annotated[
     str,
     Meta(
-        pattern=r"^(mqtts?|wss)://[^\s/:@]+(:\d{1,5})?(/\S*)?$",
+        pattern=r"^(mqtts?|wss)://[^\s/:@]+(:\d{1,5})?(/\S*)?\Z",
         description='a URL such as "mqtts://broker.example:8883" (mqtt, mqtts or wss)',
     ),
 ]
@@ -17,7 +17,7 @@ BrokerUrl = Annotated[
 Reflector = Annotated[
     str,
     Meta(
-        pattern=r"^([^\s/:@\[\]]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?$",
+        pattern=r"^([^\s/:@\[\]]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?\Z",
         description='a host and perhaps a port, such as "stamp.example" or "10.0.0.1:862"',
     ),
 ]
@@ -39,7 +39,7 @@ class Enrolment(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where the kit's certificate comes from (EST, RFC 7030)."""
 
     url: Annotated[
-        str, Meta(pattern=r"^https://[^\s/@]+/?$", description='a URL such as "https://est.example:8443"')
+        str, Meta(pattern=r"^https://[^\s/@]+/?\Z", description='a URL such as "https://est.example:8443"')
     ]
     ca_file: str | None = None
     """Whose certificate that server has; None: the system's authorities."""
@@ -70,12 +70,12 @@ class Update(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         Annotated[
             str,
             Meta(
-                pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$",
+                pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d\Z",
                 description='local times such as "01:00-04:00"',
             ),
         ]
         | None
     ) = None
-    """None: at any time, but never while a conference freezes the room."""
+    """None: at any time, but never while a conference is on, even one that freezes nothing."""
     ca_file: str | None = None
     """Whose certificate the server of the packages has; None: the system's authorities."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 ROOT = "diemcau/v1"
-ID_PATTERN = r"^[a-z0-9][a-z0-9-]{1,30}[a-z0-9]$"
+ID_PATTERN = r"^[a-z0-9][a-z0-9-]{1,30}[a-z0-9]\Z"
+"""Ended by ``\\Z``, as every pattern of ours: Python's ``$`` lets a newline follow."""
 _ID = re.compile(ID_PATTERN)
 
 RETAINED = ("birth", "status", "health", "selftest")

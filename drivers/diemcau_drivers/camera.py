@@ -2,8 +2,9 @@
 
 The camera is opened for as short as it can be, and not at all where another program holds it, where
 the look is to be passive, or where it is switched off. Off is a promise about privacy, kept here and
-not by any library: nothing opens the camera until it is switched on again, and a file in
-``options["runtime_dir"]`` keeps the promise after this process has left.
+not by any library: nothing opens the camera until it is switched on again. A file in
+``options["runtime_dir"]`` keeps the promise after this process has left, one in ``options["state_dir"]``
+after a boot.
 
 Raises: Busy (held by another program, no ``force``), Unsupported (switched off, or the camera cannot),
 BadRequest (arguments), Absent and Broken from the backend.
@@ -17,7 +18,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from .arguments import Answer, Arguments, Asked
-from .contract import BadRequest, Busy, DeviceError, Look, Unsupported
+from .contract import BadRequest, Broken, Busy, DeviceError, Look, Unsupported
 from .interfaces import CameraBackend
 from .mark import Mark
 
@@ -40,25 +41,35 @@ def open_device(backend: CameraBackend, options: Mapping[str, Any], tell: Tell) 
 
 
 class Privacy:
-    """Whether the camera may be opened at all. Held in ``directory``; in memory only without one."""
+    """Whether the camera may be opened at all. Held in each of ``directories``, and off where one of them
+    says so; in memory only without any."""
 
-    def __init__(self, directory: str | None) -> None:
-        self._off = Mark(directory, "camera-off")
+    def __init__(self, *directories: str | None) -> None:
+        places = [place for place in directories if place is not None] or [None]
+        self._off = [Mark(place, "camera-off") for place in places]
 
     @property
     def on(self) -> bool:
-        return not self._off
+        return not any(self._off)
 
     def switch(self, on: bool) -> None:
-        """Raises Broken where the promise cannot be written down; the state is then as before."""
-        self._off.put(not on)
+        """Raises Broken where it cannot be written down in every place; it is then on only where it was so
+        and none took it. A card that takes nothing any more leaves it off until the next boot."""
+        broken: Broken | None = None
+        for mark in self._off:
+            try:
+                mark.put(not on)
+            except Broken as error:
+                broken = error
+        if broken is not None:
+            raise broken
 
 
 class Camera(Asked):
     def __init__(self, backend: CameraBackend, options: Mapping[str, Any]) -> None:
         self._backend = backend
         self._presets = tuple(options.get("presets", {}))
-        self._privacy = Privacy(options.get("runtime_dir"))
+        self._privacy = Privacy(options.get("runtime_dir"), options.get("state_dir"))
         self._capabilities: tuple[str, ...] = ("power",)  # the rest is known once it has been open
         self._verbs: Mapping[str, Answer] = {
             "probe": self._probe,

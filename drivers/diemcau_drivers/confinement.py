@@ -80,9 +80,9 @@ def confine(process: str, options: Mapping[str, Any], root: Path = Path("/")) ->
     Raises LandlockError, OSError where seccomp refuses or its own directory cannot be made, ValueError or
     NotImplementedError where the option ``devices`` is no pattern below /dev.
     """
-    kept = options.get("runtime_dir")
-    if kept is not None:
-        Path(kept).mkdir(mode=0o700, parents=True, exist_ok=True)
+    for place in _own_directories(options):
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if (kept := options.get("runtime_dir")) is not None:
         os.environ["TMPDIR"] = str(kept)  # what a library writes for the moment has no other place either
     confinement = Confinement(landlock.abi(), process, options, root)
     if confinement.abi:
@@ -118,8 +118,12 @@ def _own(process: str, options: Mapping[str, Any], root: Path) -> Iterator[Rule]
     if process == "display":
         yield Path(str(options.get("cec_device", dev / "cec0"))), DEVICE
         yield from ((node, READ | WRITE) for node in (root / "sys/class/backlight").glob("*/brightness"))
-    if options.get("runtime_dir") is not None:
-        yield Path(options["runtime_dir"]), KEEP
+    yield from ((place, KEEP) for place in _own_directories(options))
+
+
+def _own_directories(options: Mapping[str, Any]) -> Iterator[Path]:
+    """In memory, and on the card where something has to outlive a boot."""
+    yield from (Path(options[name]) for name in ("runtime_dir", "state_dir") if options.get(name) is not None)
 
 
 def _sound() -> Iterator[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from .contract import Broken
@@ -18,7 +19,8 @@ class Mark:
         return self._set if self._path is None else self._path.exists()
 
     def put(self, yes: bool) -> None:
-        """Raises Broken where it cannot be written down; it is then as before."""
+        """On a card it is written when this returns. Raises Broken where it cannot be: it is then as before,
+        or a power cut may yet make it so."""
         self._set = yes
         if self._path is None:
             return
@@ -27,5 +29,10 @@ class Mark:
                 self._path.touch()
             else:
                 self._path.unlink(missing_ok=True)
+            directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
         except OSError as error:
             raise Broken(f"what was ordered cannot be kept in {self._path}: {error}") from error

@@ -4,6 +4,7 @@ the whole dispatcher to the journal and the scripted devices. The first byte cho
 from __future__ import annotations
 
 import asyncio
+import atexit
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -20,10 +21,10 @@ from stage import OPERATOR, ORDERS, VIEWER, Message, Stage
 
 @cache
 def room() -> tuple[asyncio.Runner, Stage]:
-    runner = asyncio.Runner()
-    folder = tempfile.TemporaryDirectory()
+    runner, folder = asyncio.Runner(), tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    atexit.register(runner.close)  # before: a minute of refusals is always being counted
     stage = runner.run(Stage.open(Path(folder.name), FakeClock()))
-    stage.folder_kept = folder  # pyright: ignore[reportAttributeAccessIssue] - as long as the process
     checks = stage.room.dispatcher._checks
     # Nobody moves this clock: a group's points, which spread themselves, all come first.
     checks._context = msgspec.structs.replace(checks._context, uniform=min)

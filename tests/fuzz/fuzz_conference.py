@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
+import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -33,6 +35,7 @@ def silent(kind: str, **_: Any) -> None:
 @cache
 def desk() -> tuple[asyncio.Runner, Notices, Conferences, FakeClock]:
     folder, clock = Path(tempfile.mkdtemp()), FakeClock()
+    atexit.register(shutil.rmtree, folder)
     keyring = Keyring(folder / "keys.json", [public("fleet-1")])
     keyring.take(key_list(*KEYS, revision=2**53))
     book = Conferences(folder / "conferences.json", lambda: ("all",), keyring.revoked)
@@ -41,7 +44,9 @@ def desk() -> tuple[asyncio.Runner, Notices, Conferences, FakeClock]:
         keyring, book, signed_by, clock, silent,
         now=clock.wall, again=lambda: None, changed=lambda: None,
     )  # fmt: skip
-    return asyncio.Runner(), notices, book, clock
+    runner = asyncio.Runner()
+    atexit.register(runner.close)  # a minute of refusals is always being counted
+    return runner, notices, book, clock
 
 
 def seeds() -> list[bytes]:

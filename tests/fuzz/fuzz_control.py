@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -21,6 +23,7 @@ NOW = Moment("boot-1", 1000.0, 1_795_332_600.0, True)
 @cache
 def helper() -> tuple[Guard, list[None]]:
     folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder)
     settings = config.check(
         {
             "point": "xp-0417",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
 from collections.abc import Mapping
 from functools import cache
@@ -19,7 +20,9 @@ DEVICES = ("camera", "microphone", "speaker", "display", "panel")
 
 @cache
 def loop() -> asyncio.AbstractEventLoop:
-    return asyncio.new_event_loop()
+    made = asyncio.new_event_loop()
+    atexit.register(made.close)
+    return made
 
 
 def seeds() -> list[bytes]:

@@ -4,7 +4,9 @@ then two seconds of atheris itself."""
 from __future__ import annotations
 
 import importlib.util
+import os
 import platform
+import subprocess
 import sys
 from pathlib import Path
 
@@ -24,6 +26,21 @@ def test_nothing_that_was_found_raises_again(name: str) -> None:
     for data in inputs:
         aim.fuzz(data)
     assert len(inputs) > len(aim.seeds()), "the target has no corpus: make fuzz ARGS=--keep"
+
+
+def test_a_target_ends_what_it_began() -> None:
+    program = (
+        "from targets import *\nfor one in map(target, NAMES):\n  for data in one.seeds(): one.fuzz(data)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", program],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    said = [line for line in ended.stderr.splitlines() if "destroyed" in line or "event loop" in line]
+    assert said == []
 
 
 def test_every_crasher_is_of_a_target_and_the_corpus_is_small() -> None:

@@ -4,6 +4,7 @@ process opens its own and no other's, by Landlock on Debian's kernel."""
 from __future__ import annotations
 
 import json
+import shlex
 from fnmatch import fnmatch
 
 import pytest
@@ -87,3 +88,35 @@ def test_every_device_process_says_that_it_is_confined(room: Room) -> None:
     assert host["processes"] == host["processes_confined"] > 0, host
     exposure = room.kit.run("systemd-analyze", "security", "--no-pager", AGENT, check=False)
     assert "Overall exposure level" in exposure
+
+
+def test_a_device_whose_driver_comes_after_the_agent_is_open_to_it(room: Room) -> None:
+    """systemd asks /proc/devices what kinds there are when it starts the unit, and never again."""
+    room.online()
+    room.kit.shell("systemctl stop diemcau-agent kit-television && modprobe -r vivid && modprobe -r cec")
+    kinds = "sed -n 's/^ *[0-9]* \\(cec\\)$/\\1/p' /proc/devices"
+    try:
+        assert room.kit.shell(kinds) == ""
+        room.kit.run("systemctl", "start", "diemcau-agent")
+        assert room.kit.shell(kinds) == "cec\n"
+    finally:
+        room.kit.run("systemctl", "start", "diemcau-agent")
+        room.kit.run("kit-vivid")
+    opened: list[str] = json.loads(room.kit.run("python3", "-c", OPEN_ALL))
+    assert any(fnmatch(name, "cec*") for name in opened), opened
+    room.online()
+
+
+def test_a_panels_brightness_is_given_to_the_daemons_group(room: Room) -> None:
+    """The kernel plays no panel: its rule is tried on a device that has another file of the kind."""
+    rule = room.kit.shell("grep backlight /usr/lib/udev/rules.d/60-diemcau.rules")
+    played = rule.replace('"backlight"', '"net", KERNEL=="lo"').replace("brightness", "ifalias")
+    place = "/run/udev/rules.d/99-played.rules"
+    room.kit.shell(f"mkdir -p /run/udev/rules.d && echo {shlex.quote(played)} >{place}")
+    room.kit.run("udevadm", "control", "--reload")
+    for action in ("add", "change"):
+        room.kit.shell("chown root:root /sys/class/net/lo/ifalias && chmod 644 /sys/class/net/lo/ifalias")
+        room.kit.run("udevadm", "trigger", "--settle", f"--action={action}", "/sys/class/net/lo")
+        assert room.kit.run("stat", "-c", "%G %a", "/sys/class/net/lo/ifalias").split() == ["video", "664"]
+    room.kit.run("rm", place)
+    room.kit.run("udevadm", "control", "--reload")

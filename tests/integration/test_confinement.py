@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -197,11 +198,15 @@ def test_the_simulated_room_is_within_reach(tmp_path: Path, process: str) -> Non
             assert "error" not in look or look["error"] is None
 
 
-def test_what_the_room_switched_off_stays_off_in_the_next_process(tmp_path: Path) -> None:
+@pytest.mark.parametrize("booted", [False, True])
+def test_what_the_room_switched_off_stays_off_in_the_next_process(tmp_path: Path, booted: bool) -> None:
+    places = {"runtime_dir": str(tmp_path / "run/camera"), "state_dir": str(tmp_path / "state/camera")}
     with serving(World(), tmp_path / "world.sock") as server:
-        options = {"socket": str(server.path), "runtime_dir": str(tmp_path / "run/camera")}
+        options = {"socket": str(server.path), **places}
         with DeviceProcess("camera", "sim", options) as running:
             running.ask("set", power=False)
+        if booted:
+            shutil.rmtree(tmp_path / "run/camera")
         with DeviceProcess("camera", "sim", options) as running:
             assert running.ask("state")["power"] is False
             assert running.ask("set", power=True)["power"] is True

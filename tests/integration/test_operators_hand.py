@@ -17,6 +17,7 @@ from diemcau_sim.mosquitto import PrivateMosquitto, free_port, program
 from fakeclock import FakeClock
 from observer import Observer
 from office import CAMERA, KEYS, Office, everybody, signed_room
+from signing import public
 from simroom import SimRoom, living
 
 pytestmark = pytest.mark.mosquitto
@@ -128,6 +129,28 @@ async def test_a_conference_freezes_the_room_unless_forced(room: SimRoom, office
     assert (refused.code, refused.last) == (1, [room.point, "refused", "frozen"])
     assert (await office.command(room, room.point, "ping")).code == 0
     assert (await office.command(room, room.point, *CAMERA, "force=true")).code == 0
+
+
+async def test_one_that_freezes_nothing_still_holds_an_update_back(
+    tmp_path: Path,
+    broker: PrivateMosquitto,
+    observer: Observer,
+    office: Office,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DIEMCAU_UPDATE", str(tmp_path / "update.sock"))
+    update = ("update", "version=9.1.0", "url=https://localhost:1/d.deb", f"sha256={'ab' * 32}")
+    async with signed_room(tmp_path, broker, release_keys=[public("release-1")]) as room:
+        await observer.until(lambda h: h.name == "status" and h.point == room.point)
+        await office.publish(room, everybody())
+        await office.until_keys(room, 1)
+        begun = await office.command(room, room.point, *update)
+        assert begun.last == [room.point, "failed", "download"]  # nobody is there, but it was begun
+        await office.confer(room, "--broker", office.url, freeze="freeze = false")
+        await until(room, lambda: room.app._conference_on())
+        refused = await office.command(room, room.point, *update)
+        assert refused.last == [room.point, "refused", "frozen"]
+        assert (await office.command(room, room.point, *CAMERA)).code == 0
 
 
 async def test_a_cancelled_conference_frees_the_room(room: SimRoom, office: Office) -> None:

@@ -45,6 +45,24 @@ def command(by, **args):
 """
 
 
+TRY_TO_WRITE = """
+import errno, json, os
+def refusal(path):
+    try:
+        file = os.open(path, os.O_WRONLY)
+    except OSError as error:
+        return errno.errorcode[error.errno]
+    try:
+        os.write(file, b"x")
+    except OSError as error:
+        return "write: " + errno.errorcode[error.errno]
+told = {name: refusal("/sys/class/net/lo/" + name) for name in ("ifalias", "mtu")}
+places = ("/sys/class", "/sys/bus", "/sys/kernel", "/sys/fs", "/proc/sys")
+told["else"] = [place for place in places if not os.statvfs(place).f_flag & os.ST_RDONLY]
+print("told:", json.dumps(told), flush=True)
+"""
+
+
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Machine]:
     with Machine(tmp_path) as machine:
@@ -107,8 +125,53 @@ def test_a_room_is_ready_under_the_agents_unit_and_tells_the_nonce_of_the_reboot
     assert {name: device["readings"]["confined"] for name, device in devices.items()} == dict.fromkeys(
         ("camera", "microphone", "speaker", "display", "panel"), True
     ), "the unit lets a device's process shut itself in"
+    for module in ("videodev", "mc", "snd", "cec", "drm"):  # this kernel has none of them, perhaps
+        assert room.property(f"modprobe@{module}", "LoadState") == "loaded"
+        assert room.property(f"modprobe@{module}", "Result") == "success"
+        assert int(room.property(f"modprobe@{module}", "ExecMainStartTimestampMonotonic")) > 0, "it has run"
     assert room.property("diemcau-agent", "NRestarts") == "0"
     assert "SIGSYS" not in room.journal("diemcau-agent")
+
+
+WRITE = (
+    "import os, sys; new, text = sys.argv[1:]; open(new + '-', 'w').write(text); os.replace(new + '-', new)"
+)
+LOOK = "from diemcau_agent.update.system import System as S; print(S(Path('/run'), Path(sys.argv[1])).look())"
+
+
+def test_wrong_settings_are_told_once_and_mended_ones_bring_the_agent_back(room: Machine) -> None:
+    settings = "/etc/diemcau/agent.toml"
+    right = room.run("cat", settings)
+
+    def states() -> tuple[str, str]:
+        units = ("diemcau-agent.service", "diemcau-settings.path")
+        agent, path = (room.property(unit, "SubState") for unit in units)
+        return agent, path
+
+    until(lambda: room.property("diemcau-agent", "StatusText") == "ready", room)
+    assert states() == ("running", "dead")
+    room.python(WRITE, settings, right.replace("point =", "poin ="))
+    assert states() == ("running", "dead"), "one that runs has read them"
+    with pytest.raises(AssertionError, match="failed"):
+        room.run("systemctl", "restart", "diemcau-agent")
+    assert states() == ("failed", "waiting"), "and not about to be started again"
+    assert room.journal("diemcau-agent").count("poin: unknown key") == 1
+    # What the updater asks: it takes a version back that does not run.
+    assert (
+        room.python(f"import sys; from pathlib import Path; {LOOK}", "/run/diemcau/control.sock") == "None\n"
+    )
+
+    room.python(WRITE, settings, "not even TOML")
+    until(lambda: "agent.toml: not TOML" in room.journal("diemcau-agent"), room)
+    until(lambda: states() == ("failed", "waiting"), room)
+    room.python(WRITE, settings, right)
+    until(lambda: room.property("diemcau-agent", "StatusText") == "ready", room)
+    assert states() == ("running", "dead")
+
+    # It has to be started by whoever stops it, and is by systemd where it dies.
+    room.run("systemctl", "kill", "--signal=KILL", "diemcau-agent")
+    until(lambda: room.property("diemcau-agent", "NRestarts") == "1", room)
+    until(lambda: states() == ("running", "dead"), room)
 
 
 def test_the_machine_restarts_for_an_operator_and_for_nobody_else(room: Machine) -> None:
@@ -141,6 +204,22 @@ print(json.dumps([
     while not room.ended:
         assert time.monotonic() < ends_s, room.log
         time.sleep(0.1)
+
+
+def test_the_agent_may_write_what_udev_gives_it_of_a_device_and_nothing_else_in_sys(machine: Machine) -> None:
+    """As a panel's brightness. No machine here has a panel: it is tried on this one's loopback, whose
+    ``ifalias`` the kernel refuses to whoever has no CAP_NET_ADMIN, but only once it could be opened."""
+    machine.run("chgrp", "video", "/sys/class/net/lo/ifalias")
+    machine.run("chmod", "g+w", "/sys/class/net/lo/ifalias")
+    machine.python(WRITE, "/opt/diemcau/writes.py", TRY_TO_WRITE)
+    drop_ins = "/etc/systemd/system/diemcau-agent.service.d"
+    program = "Type=exec\nRestart=no\nExecStart=\nExecStart=/opt/diemcau/bin/python /opt/diemcau/writes.py\n"
+    machine.python(WRITE, f"{drop_ins}/writes.conf", f"[Service]\nWatchdogSec=0\n{program}")
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "start", "diemcau-agent")
+    until(lambda: "told: " in machine.journal("diemcau-agent"), machine)
+    told = machine.journal("diemcau-agent").partition("told: ")[2].splitlines()[0]
+    assert json.loads(told) == {"ifalias": "write: EPERM", "mtu": "EACCES", "else": []}
 
 
 def test_the_reflector_answers_under_its_unit(machine: Machine) -> None:

@@ -96,6 +96,20 @@ def test_a_version_that_is_not_well_is_taken_back_whole(
     assert "/etc/diemcau/agent.toml" in knowing.run("dpkg-query", "-W", "-f=${Conffiles}", "diemcau")
 
 
+def test_while_the_agent_says_that_a_conference_is_on_nothing_is_installed(knowing: Kit) -> None:
+    (knowing.root / "run/conference").touch()
+    new = knowing.package("1.1.0")
+    assert knowing.order(new, "1.1.0") == {"ok": {"installing": True}}
+    ended(knowing)
+    assert (knowing.installed, knowing.running) == ("1.0.0", "1.0.0")
+    ending = knowing.ending()
+    assert (ending["state"], ending["reason"]) == ("not_installed", "a conference is on")
+    (knowing.root / "run/conference").unlink()
+    assert knowing.order(new, "1.1.0", id="command-2") == {"ok": {"installing": True}}
+    ended(knowing)
+    assert knowing.installed == "1.1.0"
+
+
 def test_what_is_forged_older_for_another_machine_or_changed_on_the_way_changes_nothing(knowing: Kit) -> None:
     new, other = knowing.package("1.1.0"), knowing.package("1.2.0")
     foreign = knowing.package("1.3.0", arch="riscv64")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import errno
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -136,6 +138,55 @@ def test_off_is_kept_by_the_next_process_and_opens_nothing(lens: Lens, tmp_path:
     assert lens.opened == 0
     assert next_process.handle("set", {"power": True})["power"] is True
     assert next_process.handle("probe", {})["passive"] is False
+
+
+def test_off_is_kept_over_a_boot_and_on_is_too(lens: Lens, tmp_path: Path) -> None:
+    memory, card = tmp_path / "memory", tmp_path / "card"
+    options = OPTIONS | {"runtime_dir": str(memory), "state_dir": str(card)}
+
+    def boot() -> Camera:
+        shutil.rmtree(memory, ignore_errors=True)
+        memory.mkdir()
+        return Camera(lens, options)
+
+    card.mkdir()
+    boot().handle("set", {"power": False})
+    assert boot().handle("probe", {})["readings"] == {"power": False}
+    assert lens.opened == 0
+    boot().handle("set", {"power": True})
+    assert boot().handle("probe", {})["passive"] is False
+
+
+def test_where_the_card_takes_nothing_it_is_off_all_the_same_and_that_it_is_not_kept_is_told(
+    tmp_path: Path,
+) -> None:
+    memory, card = tmp_path / "memory", tmp_path / "card"
+    memory.mkdir()
+    privacy = Privacy(str(memory), str(card))
+    with pytest.raises(Broken, match=f"cannot be kept in {card}"):
+        privacy.switch(False)
+    assert not privacy.on
+    card.mkdir()
+    privacy.switch(True)
+    assert privacy.on
+
+
+def test_on_that_cannot_be_kept_leaves_it_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    card = tmp_path / "card"
+    card.mkdir()
+    privacy = Privacy(str(tmp_path), str(card))
+    privacy.switch(False)
+    unlink = Path.unlink
+
+    def read_only(path: Path, missing_ok: bool = False) -> None:
+        if path.parent == card:
+            raise OSError(errno.EROFS, "Read-only file system")
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", read_only)
+    with pytest.raises(Broken, match="Read-only"):
+        privacy.switch(True)
+    assert not privacy.on
 
 
 def test_a_camera_that_cannot_be_opened_can_still_be_switched_off(camera: Camera, lens: Lens) -> None:

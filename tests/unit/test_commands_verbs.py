@@ -100,6 +100,16 @@ async def test_only_what_disturbs_a_meeting_is_frozen(
         assert room.answers[1].state == "accepted"
 
 
+@pytest.mark.parametrize(("verb", "args"), [(verb, args) for verb, args, _ in FROZEN])
+async def test_a_conference_that_freezes_nothing_holds_nothing_back(
+    room: Room, verb: str, args: dict[str, Any]
+) -> None:
+    room.conference, room.freezes = True, False
+    await room.send(verb, args)
+    await room.replied()
+    assert room.answers[0].state == "accepted"
+
+
 # --- Self-test
 
 

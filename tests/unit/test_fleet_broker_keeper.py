@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 
 import pytest
 
 from diemcau_fleet.authority import Authority, Revoked
+from diemcau_fleet.broker import command
 from diemcau_fleet.broker.eviction import EvictionFailed
-from diemcau_fleet.broker.keeper import Keeper
+from diemcau_fleet.broker.keeper import Keeper, Look
 from diemcau_fleet.broker.reload import ReloadFailed, by_command, by_pid_file
 from diemcau_fleet.broker.settings import Listen, Settings
 from diemcau_fleet.broker.source import SourceError, State
@@ -114,9 +116,29 @@ def test_who_is_a_member_again_is_not_cleared_and_not_thrown_out_by_another_life
     scene.registered.revoke("xp-0001")
     scene.registered.gone.clear()
     scene.registered.kits.add("xp-0001")
-    assert scene.keeper.look().thrown_out == ("xp-0001",)  # the stolen one's connection
+    look = scene.keeper.look()
+    assert (look.thrown_out, look.cleared) == (("xp-0001",), ())  # the stolen one's connection
     assert scene.door.cleared == []
     assert scene.again().look().thrown_out == ()
+
+
+@pytest.mark.parametrize(
+    ("again", "told"),
+    [
+        (False, "revoked: xp-0001: connection ended, retained documents cleared"),
+        (True, "revoked: an old certificate of xp-0001, which is a member again: connection ended"),
+    ],
+)
+def test_of_who_is_a_member_again_the_log_says_no_more_than_was_done(
+    scene: Scene, caplog: pytest.LogCaptureFixture, again: bool, told: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    scene.registered.revoke("xp-0001")
+    if again:
+        scene.registered.gone.clear()
+        scene.registered.kits.add("xp-0001")
+    command._tell(scene.keeper.look(), Look())
+    assert [line for line in caplog.messages if line.startswith("revoked")] == [told]
 
 
 def test_one_that_cannot_be_thrown_out_does_not_keep_the_others_in(scene: Scene) -> None:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diemcau_agent.path import icmp, neighbour, routes, sockets
+from diemcau_agent import sockets
+from diemcau_agent.path import icmp, neighbour, routes
 from diemcau_agent.path.neighbour import Neighbour
 from diemcau_agent.path.routes import Default
 

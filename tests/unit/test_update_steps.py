@@ -42,6 +42,7 @@ class Kit:
         self.well = {OLD: True, NEW: True}
         self.starts_again_s: float | None = None
         self.failing: dict[str, int] = {}
+        self.conference = False
 
     @property
     def record(self) -> Record:
@@ -61,7 +62,7 @@ class Kit:
         session = self.session
         if self.starts_again_s is not None and self.installed == NEW:
             session += int(self.now_s // self.starts_again_s)
-        return Look(self.installed, session, True, {"camera": Part("ok", None, True)})
+        return Look(self.installed, session, True, {"camera": Part("ok", None, True)}, self.conference)
 
     def pack_before(self) -> None:
         self.moment()
@@ -158,6 +159,37 @@ def test_the_way_back_is_tried_more_than_once_and_then_said_to_be_lost(kit: Kit)
     kit.run()
     assert kit.record.pending is None
     assert "and back: dpkg before" in kit.record._kept().outcomes[-1].ending.reason
+
+
+def test_a_conference_that_began_while_the_version_before_was_packed_is_not_disturbed(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = kit.pack_before
+
+    def slowly() -> None:
+        packed()
+        kit.conference = True
+
+    monkeypatch.setattr(kit, "pack_before", slowly)
+    kit.run()
+    assert (kit.installed, kit.record.pending) == (OLD, None)
+    ending = kit.record.ending("command-1")
+    assert (ending.state, ending.reason) == ("not_installed", "a conference is on")
+    assert not kit.record.new.exists()
+
+
+def test_one_that_begins_once_dpkg_has_run_takes_nothing_back(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = kit.put
+
+    def and_then(which: Literal["new", "before"]) -> None:
+        put(which)
+        kit.conference = True
+
+    monkeypatch.setattr(kit, "put", and_then)
+    kit.run()
+    assert kit.record.ending("command-1").state == "installed"
 
 
 def test_without_a_package_of_the_version_before_nothing_is_begun(kit: Kit) -> None:

@@ -113,7 +113,36 @@ async def test_the_version_that_is_here_already_is_done_at_once(room: Room, upda
     assert (updater.fetched, updater.installed) == ([], [])
 
 
-async def test_a_conference_that_begins_meanwhile_is_not_disturbed(room: Room, updater: Updater) -> None:
+@pytest.mark.parametrize("freezes", [True, False])
+async def test_while_a_conference_is_on_it_is_refused_also_where_nothing_is_frozen(
+    room: Room, updater: Updater, freezes: bool
+) -> None:
+    room.conference, room.freezes = True, freezes
+    reply = await room.order("update", ARGS)
+    assert (reply.state, reply.code) == ("refused", "frozen")
+    assert reply.detail == "a conference is on: no update begins before it has ended"
+    assert updater.fetched == []
+
+
+@pytest.mark.parametrize("freezes", [True, False])
+async def test_one_of_a_group_that_waited_into_a_conference_is_refused(
+    room: Room, updater: Updater, clock: FakeClock, freezes: bool
+) -> None:
+    group: dict[str, Any] = {"aud": "group/district-7", "nonce": None}
+    await room.send("update", ARGS | {"spread_s": 600}, **group)
+    await until(lambda: clock.sleepers > 0)
+    room.conference, room.freezes = True, freezes
+    await clock.advance(300.0)
+    await room.idle()
+    assert (room.last.state, room.last.code) == ("refused", "frozen")
+    assert updater.fetched == []
+
+
+@pytest.mark.parametrize("freezes", [True, False])
+async def test_a_conference_that_begins_meanwhile_is_not_disturbed(
+    room: Room, updater: Updater, freezes: bool
+) -> None:
+    room.freezes = freezes
     updater.on_fetch = lambda: setattr(room, "conference", True)
     reply = await room.order("update", ARGS)
     assert (reply.state, reply.code) == ("refused", "frozen")

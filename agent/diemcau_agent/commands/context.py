@@ -116,6 +116,8 @@ class Context(msgspec.Struct, frozen=True):
     """(unit or None for the agent's own, how many): the newest lines, oldest of them first. Raises
     OSError where the system's journal cannot be read."""
     nonce_valid: Callable[[str | None], bool]
+    conference_on: Callable[[], bool]
+    """A conference is on, whether it freezes the room or not."""
     frozen: Callable[[], bool]
     """A conference wants this room left alone now."""
     remote: RemoteSettings

@@ -1,10 +1,11 @@
 """What a verb is: its arguments, whom it disturbs, and what it does. One module a verb in ``verbs/``.
 
-A verb *disturbs* where a meeting would see or hear it: restarts, self-test, rehearsal, update, lights and
-words that call out "here", an announcement, moving or switching the camera, raising a microphone, switching,
-re-routing or covering the screen. It is refused ``frozen`` while a conference is on, unless forced. Muting a
-microphone, the speaker's volume, a message, a snapshot, ``ping``, ``logs`` and ``config`` disturb
-nobody, or are what an operator needs most just then.
+A verb *disturbs* where a meeting would see or hear it: restarts, self-test, rehearsal, lights and words
+that call out "here", an announcement, moving or switching the camera, raising a microphone, switching,
+re-routing or covering the screen. It is refused ``frozen`` while a conference freezes the room, unless
+forced. ``update`` asks for itself: it waits for every conference, and yields to no force. Muting a
+microphone, the speaker's volume, a message, a snapshot, ``ping``, ``logs`` and ``config`` disturb nobody, or
+are what an operator needs most just then.
 """
 
 from __future__ import annotations

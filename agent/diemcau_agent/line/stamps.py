@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from diemcau_agent.path.sockets import IP_RECVERR, IPV6_RECVERR, is_ipv6, opened
+from diemcau_agent.sockets import IP_RECVERR, IPV6_RECVERR, is_ipv6, opened
 
 SO_TIMESTAMPING = 65
 """SO_TIMESTAMPING_NEW of <asm-generic/socket.h>: 64-bit times on 32-bit kernels too; Linux 5.1."""

@@ -11,7 +11,7 @@ import socket
 import struct
 import time
 
-from .sockets import is_ipv6, opened
+from diemcau_agent.sockets import is_ipv6, opened
 
 TRIES = 3
 INTERVAL_S = 0.3

@@ -17,8 +17,15 @@ import time
 from typing import Any
 
 from diemcau_agent.line import packet
-
-from .sockets import IP_MTU, IP_MTU_DISCOVER, IPV6_MTU, IPV6_MTU_DISCOVER, PMTUDISC_DO, is_ipv6, opened
+from diemcau_agent.sockets import (
+    IP_MTU,
+    IP_MTU_DISCOVER,
+    IPV6_MTU,
+    IPV6_MTU_DISCOVER,
+    PMTUDISC_DO,
+    is_ipv6,
+    opened,
+)
 
 DEADLINE_S = 4.5
 PACKETS = 3

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from diemcau_agent.address import Address, Tls
-
-from .sockets import opened
+from diemcau_agent.sockets import opened
 
 DEADLINE_S = 5.0
 ALERT_S = 0.2

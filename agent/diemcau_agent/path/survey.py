@@ -16,6 +16,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from diemcau_agent.address import Address, Tls
+from diemcau_agent.sockets import own_address
 
 from . import gateway
 from .mtu import path_mtu
@@ -23,7 +24,6 @@ from .names import Names
 from .routes import PROC, defaults
 from .routes import uplinks as uplinks
 from .servers import connect
-from .sockets import own_address
 from .timesource import time_source
 from .trace import trace
 

@@ -9,7 +9,15 @@ import time
 
 import msgspec
 
-from .sockets import IP_RECVERR, IPV6_RECVERR, IcmpError, is_ipv6, opened, own_address, read_error
+from diemcau_agent.sockets import (
+    IP_RECVERR,
+    IPV6_RECVERR,
+    IcmpError,
+    is_ipv6,
+    opened,
+    own_address,
+    read_error,
+)
 
 FIRST_PORT = 33434
 """traceroute's. Each TTL has a port of its own, by which its answer is told apart."""

@@ -24,16 +24,23 @@ class Look(Struct, frozen=True):
     session: int
     online: bool
     parts: dict[str, Part]
+    conference: bool = False
+    """Whether one is on."""
 
 
 class _Connection(Struct, frozen=True):
     state: str
 
 
+class _Conference(Struct, frozen=True):
+    on: bool
+
+
 class _Status(Struct, frozen=True):
     birth: Birth
     health: Health | None
     connection: _Connection
+    conference: _Conference | None = None
 
 
 def of_status(status: Mapping[str, Any]) -> Look | None:
@@ -50,7 +57,9 @@ def of_status(status: Mapping[str, Any]) -> Look | None:
             name: Part(part.state, part.code, part.checked is not None)
             for name, part in (judged | {"host": told.health.host}).items()
         }
-    return Look(told.birth.software.version, told.birth.session, told.connection.state == "online", parts)
+    software, online = told.birth.software, told.connection.state == "online"
+    conference = told.conference is not None and told.conference.on
+    return Look(software.version, told.birth.session, online, parts, conference)
 
 
 def unwell(now: Look | None, version: str, before: Look | None) -> str | None:

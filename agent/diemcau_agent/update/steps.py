@@ -72,11 +72,13 @@ def _do(pending: Pending, record: Record, system: System) -> Pending | None:
     version = pending.release.version
     match pending.step:
         case "verified":
-            look = system.look()
             try:
                 system.pack_before()
             except StepFailed as error:
                 return _end(pending, record, "not_installed", str(error))
+            look = system.look()  # packing took its time: one may have begun since the daemon asked
+            if look is not None and look.conference:
+                return _end(pending, record, "not_installed", "a conference is on")
             return msgspec.structs.replace(pending, step="installing", look=look)
         case "installing":
             log.warning("installing %s in place of %s: command %s", version, pending.before, pending.id)

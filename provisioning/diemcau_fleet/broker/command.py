@@ -96,7 +96,12 @@ def _tell(look: Look, before: Look) -> None:
     if "configuration" in look.changed and look.running:
         _log.warning("mosquitto reads changed listeners and bridges only when it is started again")
     for identity in look.thrown_out:
-        _log.info("revoked: %s: connection ended, retained documents cleared", identity)
+        if identity in look.cleared:
+            _log.info("revoked: %s: connection ended, retained documents cleared", identity)
+        else:
+            _log.info(
+                "revoked: an old certificate of %s, which is a member again: connection ended", identity
+            )
     for trouble in look.troubles:
         if trouble not in before.troubles:
             _log.error("%s", trouble)

@@ -35,11 +35,13 @@ class Evicting(Protocol):
 
 
 class Look(msgspec.Struct, frozen=True):
-    """What a look did. ``running``: whether a broker was told; None where there was nothing to tell."""
+    """What a look did. ``running``: whether a broker was told; None where there was nothing to tell.
+    ``cleared``: of ``thrown_out`` those whose retained documents are gone too; a member keeps his."""
 
     changed: frozenset[Change] = frozenset()
     running: bool | None = None
     thrown_out: tuple[str, ...] = ()
+    cleared: tuple[str, ...] = ()
     troubles: tuple[str, ...] = ()
 
 
@@ -86,7 +88,8 @@ class Keeper:
                 self._throw_out(state, out)
         except (SourceError, RulesError, MembersError, ReloadFailed, EvictionFailed) as error:
             troubles.append(str(error))
-        return Look(changed, running, tuple(out), tuple(troubles))
+        cleared = tuple(identity for identity in out if identity in self._out)
+        return Look(changed, running, tuple(out), cleared, tuple(troubles))
 
     def _write(self, state: State, troubles: list[str]) -> frozenset[Change]:
         crl: bytes | None = None

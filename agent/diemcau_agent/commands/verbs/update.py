@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class UpdateArgs(GroupArgs, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """No ``force``: it is never done while a conference freezes the room."""
+    """No ``force``: it never begins while a conference is on, even one that freezes nothing."""
 
     version: Version
     url: Url
@@ -42,13 +42,12 @@ class Update(Verb[UpdateArgs]):
     def holds(self, args: UpdateArgs) -> tuple[str, ...]:
         return ("update",)
 
-    def disturbs(self, args: UpdateArgs) -> bool:
-        return True
-
     async def permit(self, call: Call, args: UpdateArgs) -> None:
         context = call.context
         if context.update is None:
             raise Refused("not_permitted", NO_KEY)
+        if context.conference_on():
+            raise Refused("frozen", "a conference is on: no update begins before it has ended")
         window = context.settings().update.window
         check_window(window, context.clock.wall(), synced=context.stamp.synced)
 
@@ -66,8 +65,6 @@ class Update(Verb[UpdateArgs]):
         try:
             release = await update.fetch(args.url, args.version, args.sha256)
             await self.permit(call, args)  # time has passed
-            if context.frozen():
-                raise Refused("frozen", "a conference has begun meanwhile")
             await call.told()
             await update.install(call.payload, release)
         finally:

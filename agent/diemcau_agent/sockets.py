@@ -1,4 +1,4 @@
-"""Sockets as the probes of the path need them: numeric addresses, one interface, ICMP errors told (ip(7)).
+"""Sockets as the probes of line and path need them: numeric addresses, one interface, ICMP errors (ip(7)).
 
 All of it works without privileges; SO_BINDTODEVICE from Linux 5.7 on.
 """
