@@ -42,7 +42,8 @@ def test_every_backend_keeps_the_contract_on_its_device(room: Room, tmp_path: Pa
             "env", "-C", "/tmp/suite", "HOME=/tmp", "PYTHONPATH=tests:hw-sim", "DIEMCAU_KIT=1",
             f"DIEMCAU_KIT_OPTIONS={json.dumps(OPTIONS)}",
             *PYTHON, "-m", "pytest", "tests/contract", "-k", "real_device", "-p", "no:cacheprovider",
-            "--timeout", "120", "-q", timeout_s=800, check=False,
+            "--timeout", "120", "-q", "-W", "ignore:setDaemon:DeprecationWarning",  # picamera2's own
+            timeout_s=800, check=False,
         )  # fmt: skip
     finally:
         room.kit.run("systemctl", "start", AGENT, timeout_s=120)

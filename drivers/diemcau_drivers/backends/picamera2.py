@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -118,7 +118,8 @@ class Picamera2Camera:
                 self._asked = self._shown = self._whole
                 camera.start()
         except BaseException:
-            self.close()
+            with suppress(Broken):  # what is half begun cannot always be ended; why it was not begun is told
+                self.close()
             raise
         self._settled_at = self._monotonic() + SETTLE_S
 
