@@ -9,6 +9,7 @@
 #   make torture         the faults of the table, in slices that add up (MINUTES=20, ROWS=kill,line; REPORT=1: the table)
 #   make deb             dist/diemcau_VERSION_ARCH.deb, the kit's package (ARCH=arm64, VERSION=, PACKAGE=diemcau-fleet: the centre's)
 #   make test-package    installs it on bookworm and trixie, each under a systemd of its own, offline (ARGS="-k trixie")
+#   make test-arm64      the arm64 package on both, emulated: every wheel imported, the agent run
 #   make hostile         hostile commands against the real dispatcher, none may run (COUNT=100000, SEED=)
 #   make fuzz            atheris on every reader of foreign bytes (MINUTES=10, FUZZ=jws,keys for some, ARGS=--keep)
 #   make virtual-kit     the package on real drivers, in a machine whose kernel plays the room (QUICK=1: the quick form)
@@ -26,7 +27,7 @@ SUITE ?= trixie
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test deb test-package virtual-kit bench torture hostile fuzz audit schema \
+.PHONY: help setup demo check test deb test-package test-arm64 virtual-kit bench torture hostile fuzz audit schema \
 	picture lock fresh clean packages packages-dev
 
 help:
@@ -69,7 +70,12 @@ deb: .venv/demo.stamp
 	@$(if $(ARCH),ARCH=$(ARCH)) $(if $(VERSION),VERSION=$(VERSION)) provisioning/package/build.sh $(PACKAGE)
 
 test-package: packages-dev .venv/dev.stamp
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal tests/package $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal tests/package -m package $(ARGS)
+
+# One process: what is installed once, both suites side by side, serves every test.
+test-arm64: packages-dev .venv/dev.stamp
+	@provisioning/packages.sh arm64 $(PYTHON)
+	$(BIN)/python -m pytest tests/package -m arm64 --durations 0 --durations-min 1 $(ARGS)
 
 hostile: packages-dev .venv/dev.stamp
 	PYTHONPATH=tests $(BIN)/python tests/hostile/onslaught.py --count $(or $(COUNT),100000) $(if $(SEED),--seed $(SEED))

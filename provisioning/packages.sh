@@ -1,9 +1,9 @@
 #!/bin/sh
-# Debian packages for `make demo`, `make test` or `make virtual-kit`: packages.sh demo|dev|kit [PYTHON]. Installs only what is
-# missing, as root or with sudo; where it cannot, one line says what is missing and how to get it.
+# Debian packages for `make demo`, `make test`, `make test-arm64` or `make virtual-kit`: packages.sh demo|dev|arm64|kit
+# [PYTHON]. Installs only what is missing, as root or with sudo; where it cannot, one line says what is missing and how to get it.
 # When nothing is missing it needs neither network nor rights.
 set -eu
-set_name=${1:?demo, dev or kit}
+set_name=${1:?demo, dev, arm64 or kit}
 python=${2:-python3}
 
 wanted="mosquitto pipewire wireplumber pipewire-pulse pulseaudio-utils dbus-daemon libasound2-plugins libportaudio2"
@@ -20,6 +20,11 @@ if [ "$set_name" = dev ]; then
     wanted="$wanted mtools dosfstools fdisk cloud-init"
     # The package: built, looked at, tried on Debians of its own.
     wanted="$wanted dpkg-dev lintian mmdebstrap"
+fi
+
+if [ "$set_name" = arm64 ]; then
+    # The emulator, with its rule for the kernel; dev has the rest.
+    wanted="$wanted qemu-user-static debian-archive-keyring"
 fi
 
 if [ "$set_name" = kit ]; then

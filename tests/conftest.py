@@ -25,6 +25,7 @@ PROGRAMS = {
         "mosquitto",
     ),
     "deb": ("dpkg-deb", "lintian"),
+    "arm64": ("mmdebstrap", "dpkg-deb", "unshare"),
     "package": ("mmdebstrap", "dpkg-deb", "unshare", "nsenter", "pivot_root"),
     "tshark": ("tshark",),
     "cloud_init": ("cloud-init",),

@@ -59,9 +59,12 @@ def spoiled(deb: Path, folder: Path) -> None:
     shutil.rmtree(tree)
 
 
-def root(suite: str) -> Path:
-    """A Debian with what the package depends on, and no more."""
-    ended = subprocess.run([str(SCRIPTS / "root.sh"), suite], capture_output=True, text=True, check=False)
+def root(suite: str, **settings: str) -> Path:
+    """A Debian with what the package depends on, and no more; ``settings``: ARCH, unpacked only."""
+    ended = subprocess.run(
+        [str(SCRIPTS / "root.sh"), suite],
+        env={**os.environ, **settings}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     return Path(ended.stdout.strip())
 
