@@ -82,6 +82,9 @@ def test_without_a_network_it_installs_and_says_what_it_waits_for(fresh: Fresh, 
     )
     groups = set(fresh.run("id", "-nG", "diemcau").split())
     assert groups == {"diemcau", "video", "audio", "gpio", "render", "i2c"}
+    # As an update does: what finishes it is of the version before.
+    fresh.run("mkdir", "--mode", "700", "/var/lib/diemcau-update")
+    fresh.run("ln", "--symbolic", f"/opt/diemcau/{OLD}", "/var/lib/diemcau-update/before")
     assert "fatal" not in fresh.run("systemd-analyze", "verify", "--man=no", *_units(fresh)).lower()
     assert fresh.run("dpkg", "--verify", "diemcau") == ""
     if int(fresh.run("udevadm", "--version")) >= 254:  # bookworm's cannot
