@@ -60,15 +60,17 @@ class Sign:
         self._changed.set()
 
     async def run(self) -> None:
+        told = None
         while True:
             wanted = self._wanted()
             if wanted != self.shown:
                 try:
                     await self._show(wanted)
-                    self.shown = wanted
+                    self.shown, told = wanted, None
                     self._news()
                 except DeviceError as error:
-                    log.info("%r not shown: %s", wanted, error)
+                    if told != (told := (wanted, str(error))):  # once, not at every try
+                        log.info("%r not shown: %s", wanted, error)
             await wait(self._clock, self._changed, RETRY_S if self._wanted() != self.shown else None)
             self._changed.clear()
 

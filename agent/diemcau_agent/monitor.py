@@ -94,6 +94,7 @@ class Monitor:
         self._rounds = Rounds(clock)
         self._wake = {process: asyncio.Event() for process in DEVICES_OF}
         self._present: dict[str, bool | None] = {}
+        self._troubles: dict[str, str] = {}
         self.looks: dict[str, Look] = {}
         self.paused = False
 
@@ -124,12 +125,12 @@ class Monitor:
         try:
             answer = await self._ask(process, "probe", args, deadline_s=deadline_s)
         except DeviceError as error:
-            log.log(
-                logging.INFO if judges.failure_code(process, error.kind) else logging.WARNING, "%s", error
-            )
+            known = judges.failure_code(process, error.kind)
+            self._trouble(process, logging.INFO if known else logging.WARNING, error)
             for device in DEVICES_OF[process]:
                 self._book.apply(device, failure(device, error))
             return
+        self._troubles.pop(process, None)
         for device in DEVICES_OF[process]:
             data = answer.get(device) if process == "audio" else answer
             self.observe(device, Look.from_dict(data))
@@ -150,8 +151,9 @@ class Monitor:
         try:
             answer = await self._ask("presence", "probe", {})
         except DeviceError as error:
-            log.warning("presence: %s", error)
+            self._trouble("presence", logging.WARNING, error)
             return
+        self._troubles.pop("presence", None)
         for process, devices in DEVICES_OF.items():
             for device in devices:
                 now = answer.get(device)
@@ -174,11 +176,19 @@ class Monitor:
         try:
             readings = await read()
         except DeviceError as error:
-            log.warning("%s: %s", part, error)
+            self._trouble(part, logging.WARNING, error)
             self._book.apply(part, failure(part, error))
             return
+        self._troubles.pop(part, None)
         self._judged(part, readings)
         self._book.apply(part, seen(part, Look(readings), self._baseline(), self._limits()))
+
+    def _trouble(self, part: str, level: int, error: DeviceError) -> None:
+        """Into the journal, once until it is another or was gone: a panel is asked every 5 s."""
+        text = str(error)
+        if self._troubles.get(part) != text:
+            self._troubles[part] = text
+            log.log(level, "%s: %s", part, text)
 
     async def _oversee(self) -> None:
         """Whether every watch comes round: one that is stuck for good must not hide behind the others."""
