@@ -260,6 +260,19 @@ async def test_a_broken_look_at_the_host_or_presence_stops_nothing(watch: Watch)
     assert watch.state("host") == ("failed", "disk_full")
 
 
+async def test_what_is_wrong_is_in_the_journal_once_until_it_is_another_or_was_gone(
+    watch: Watch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def told() -> list[str]:
+        return [record.message for record in caplog.records if "display: " in record.message]
+
+    caplog.set_level("INFO", "diemcau_agent.monitor")
+    for trouble, lines in (("no answer", 1), ("no answer", 1), ("torn", 2), (None, 2), ("torn", 3)):
+        watch.devices.errors = {} if trouble is None else {"display": Hung(trouble)}
+        await watch.clock.advance(60)
+        assert len(told()) == lines, told()
+
+
 async def test_a_paused_watch_leaves_the_devices_to_the_self_test(watch: Watch) -> None:
     watch.monitor.paused = True
     await watch.clock.advance(1)
