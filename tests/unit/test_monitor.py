@@ -264,7 +264,7 @@ async def test_what_is_wrong_is_in_the_journal_once_until_it_is_another_or_was_g
     watch: Watch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def told() -> list[str]:
-        return [record.message for record in caplog.records if "display: " in record.message]
+        return [record.message for record in caplog.records if record.name == "diemcau_agent.monitor"]
 
     caplog.set_level("INFO", "diemcau_agent.monitor")
     for trouble, lines in (("no answer", 1), ("no answer", 1), ("torn", 2), (None, 2), ("torn", 3)):
