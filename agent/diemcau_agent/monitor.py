@@ -159,8 +159,8 @@ class Monitor:
                 now = answer.get(device)
                 before, self._present[device] = self._present.get(device), now
                 code = f"{device}_absent"
-                if now is None:
-                    continue  # cannot be told without opening it: the next look will
+                if now is None or (now and before is not False):
+                    continue  # whether it can be opened, or is there at all, is for the next look to tell
                 codes = () if now else (code,)
                 self._book.apply(device, Observation(codes, frozenset({code}), known=False, partial=True))
                 if now and before is False:

@@ -14,6 +14,14 @@ TEST_S = 120.0
 LOOK_S = 240.0
 """Within this every device was looked at once, and what was found confirmed."""
 VIVID = "/dev/v4l/by-id/kit-vivid-video-index0"
+PULL = f"""
+output=$(grep -l -- -vid-out /sys/class/video4linux/*/name)
+output=${{output%/name}}
+exec 3</dev/${{output##*/}}
+v4l2-ctl -d {VIVID} -c disconnect=1
+echo pulled >/run/kit-hand
+exec sleep infinity
+"""
 CHIRP = """
 import sys, numpy as np
 from diemcau_drivers.backends import load
@@ -128,14 +136,17 @@ def test_an_unplugged_television_is_absent_and_comes_back(room: Room) -> None:
 
 
 def test_a_camera_that_was_pulled_out_is_absent_and_comes_back(room: Room) -> None:
-    """vivid's own control: from then on each call of its nodes fails as a pulled out device's does. The nodes
-    stay, so it is a look that finds it: at rest every five minutes, here by the self-test of somebody who
-    presses the button."""
+    """vivid's own control: from then on each call of its nodes fails as a pulled out device's does, until the
+    last who has one open lets go. The nodes stay, so it is a look that finds it: at rest every five minutes,
+    here by the self-test of somebody who presses the button."""
     room.until_code("camera", None, LOOK_S)
-    room.kit.run("v4l2-ctl", "-d", VIVID, "-c", "disconnect=1")
+    room.kit.run(
+        "systemd-run", "--quiet", "--collect", "--expand-environment=no", "--unit=kit-hand", "sh", "-euc", PULL
+    )  # fmt: skip
     try:
+        room.kit.until(lambda: room.kit.run("cat", "/run/kit-hand") == "pulled\n", 60, "it is pulled out")
         room.press()
         room.until_code("camera", "camera_absent", LOOK_S)
     finally:
-        room.kit.run("kit-vivid", timeout_s=120)
+        room.kit.shell("systemctl stop kit-hand; rm /run/kit-hand; kit-vivid", timeout_s=120)
     room.until_code("camera", None, LOOK_S)

@@ -208,6 +208,17 @@ async def test_a_device_pulled_out_is_absent_in_15_s_without_opening_anything(cl
     await asyncio.wait([task])
 
 
+async def test_a_device_that_is_listed_and_cannot_be_opened_stays_absent(watch: Watch) -> None:
+    """A driver that has lost its device keeps the nodes for as long as somebody has them open."""
+    watch.devices.errors = {"camera": Absent("No such device")}
+    watch.monitor.wake("camera")
+    await watch.clock.advance(60)
+    assert [change[1:] for change in watch.changes] == [("camera", "camera_absent")]
+    watch.devices.errors.clear()
+    await watch.clock.advance(10)
+    assert watch.state("camera") == ("ok", None)
+
+
 async def test_a_hang_is_told_at_once_and_tried_again_at_once(watch: Watch) -> None:
     watch.devices.errors["camera"] = Hung("no answer")
     await watch.clock.advance(GONE_S)
