@@ -141,7 +141,8 @@ def test_a_camera_that_was_pulled_out_is_absent_and_comes_back(room: Room) -> No
     here by the self-test of somebody who presses the button."""
     room.until_code("camera", None, LOOK_S)
     room.kit.run(
-        "systemd-run", "--quiet", "--collect", "--expand-environment=no", "--unit=kit-hand", "sh", "-euc", PULL
+        "systemd-run", "--quiet", "--collect", "--expand-environment=no", "--unit=kit-hand",
+        "sh", "-euc", PULL,
     )  # fmt: skip
     try:
         room.kit.until(lambda: room.kit.run("cat", "/run/kit-hand") == "pulled\n", 60, "it is pulled out")
