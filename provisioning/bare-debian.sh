@@ -17,13 +17,10 @@ command -v mmdebstrap >/dev/null || fail "mmdebstrap is missing; as root: apt-ge
 apt_settings=$(mktemp)
 trap 'rm -f "$apt_settings"' EXIT
 
-# shellcheck disable=SC2016  # the template is apt's
-mirror() { # LABEL: where apt gets the archive of that label from
-    apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' "Label: $1" | sort -u | head -n 1
-}
-archive=$(mirror Debian)
+mirror=$(dirname "$0")/mirror.sh
+archive=$("$mirror" Debian)
 [ -n "$archive" ] || fail "apt knows no Debian archive; run apt-get update first"
-security=$(mirror Debian-Security)
+security=$("$mirror" Debian-Security)
 apt-config dump | { grep -E '^(Acquire::(Check-|Retries|https?::)|APT::.*Proxy)' || true; } >"$apt_settings"
 variant=${VARIANT:-minbase}
 essential="" # every other variant brings them by itself

@@ -19,8 +19,7 @@ fail() {
 [ "$(id -u)" = 0 ] || fail "qemu-system-x86 is ${have:-missing}, expected $least or newer, as in bookworm-backports; installing it needs root"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-# shellcheck disable=SC2016  # the template is apt's
-archive=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | sort -u | head -n 1)
+archive=$("$(dirname "$0")/../mirror.sh" Debian)
 [ -n "$archive" ] || fail "apt knows no Debian archive; run apt-get update first"
 # What apt knows, and the backports; for this once.
 mkdir "$work/parts"
