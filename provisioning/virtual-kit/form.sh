@@ -1,10 +1,9 @@
 #!/bin/sh
-# Which form of the virtual kit a change wants: prints "full" where drivers, units or provisioning are not as they were
-# at the last full run that passed (tags virtual-kit/COMMIT), or where no such run is known; else "quick".
+# Which form of the virtual kit a change wants: prints "full" where drivers, units, provisioning or its tests are not as
+# they were at the last full run that passed (tags virtual-kit/COMMIT), or where no such run is known; else "quick".
 # form.sh --passed: tags what is checked out as a full run that passed, where that is what was run.
 set -eu
 cd "$(dirname "$0")/../.."
-parts="drivers systemd provisioning"
 
 if [ "${1:-}" = --passed ]; then
     if [ -n "$(git status --porcelain)" ]; then
@@ -17,5 +16,4 @@ if [ "${1:-}" = --passed ]; then
     exit 0
 fi
 last=$(git describe --tags --match 'virtual-kit/*' --abbrev=0 2>/dev/null || true)
-# shellcheck disable=SC2086  # a list of words
-if [ -n "$last" ] && git diff --quiet "$last" -- $parts tests/hil; then echo quick; else echo full; fi
+if [ -n "$last" ] && git diff --quiet "$last" -- drivers systemd provisioning tests/hil; then echo quick; else echo full; fi
