@@ -21,6 +21,8 @@ fleet_keys = ["{signing.public("fleet-1")}"]
 # Nothing answers there: this machine has no network.
 broker = {{urls = ["mqtts://127.0.0.1:8883"], ca_file = "/etc/diemcau/ca.pem", spread_s = 1}}
 """
+BACKENDS = {"camera": "v4l2", "audio": "sounddevice", "display": "cec", "panel": "gpio", "presence": "sysfs"}
+"""A kit's, by process."""
 MENDED = SETTINGS + 'name = "Phòng họp"\n'
 
 

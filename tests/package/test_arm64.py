@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from debs import SETTINGS, built, root
+from debs import BACKENDS, SETTINGS, built, root
 
 # From nothing two Debians and a package are made, then a minute of emulation each; three on a busy machine.
 pytestmark = [pytest.mark.arm64, pytest.mark.timeout(600)]
@@ -203,16 +203,7 @@ def test_the_agent_checks_settings_runs_answers_and_ends(kit: Emulated) -> None:
     assert status["birth"]["software"]["version"] == kit.version
 
 
-@pytest.mark.parametrize(
-    ("process", "backend"),
-    [
-        ("camera", "v4l2"),
-        ("audio", "sounddevice"),
-        ("display", "cec"),
-        ("panel", "gpio"),
-        ("presence", "sysfs"),
-    ],
-)
+@pytest.mark.parametrize(("process", "backend"), BACKENDS.items())
 def test_each_devices_process_starts_and_tells_that_its_device_is_absent(
     kit: Emulated, process: str, backend: str
 ) -> None:

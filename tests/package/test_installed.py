@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from debs import MENDED, SETTINGS, Fresh, built, once, root, spoiled
+from debs import BACKENDS, MENDED, SETTINGS, Fresh, built, once, root, spoiled
 
 # From nothing a Debian is made and three packages are built; then some seconds an installation.
 pytestmark = [pytest.mark.package, pytest.mark.timeout(600)]
 OLD, NEW = "0.1.0", "0.2.0"
-BACKENDS = {"camera": "v4l2", "audio": "sounddevice", "display": "cec", "panel": "gpio", "presence": "sysfs"}
 SPOOL = "/var/lib/diemcau/spool.sqlite3"
 
 
