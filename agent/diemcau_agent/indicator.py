@@ -69,8 +69,10 @@ class Sign:
                     self.shown, told = wanted, None
                     self._news()
                 except DeviceError as error:
-                    if told != (told := (wanted, str(error))):  # once, not at every try
-                        log.info("%r not shown: %s", wanted, error)
+                    trouble = (wanted, str(error))
+                    if trouble != told:  # once, not at every try
+                        log.info("%r not shown: %s", *trouble)
+                    told = trouble
             await wait(self._clock, self._changed, RETRY_S if self._wanted() != self.shown else None)
             self._changed.clear()
 

@@ -53,10 +53,8 @@ def sick(deb: Path, out: Path) -> Path:
     wheel.rename(healthy)
     with zipfile.ZipFile(healthy) as source, zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as target:
         for entry in source.infolist():
-            ill = (
-                b'raise RuntimeError("a sick version")\n' if entry.filename == "diemcau_agent/app.py" else b""
-            )
-            target.writestr(entry, ill or source.read(entry))
+            is_app = entry.filename == "diemcau_agent/app.py"
+            target.writestr(entry, ILL if is_app else source.read(entry))
     healthy.unlink()
     wanted = share / "requirements.txt"
     text = wanted.read_text()
