@@ -123,6 +123,7 @@ class Room:
             started_s=clock.monotonic() - 5,
             spool=spool,
             workers=self.workers,
+            ask=self.workers.ask,
             look=self._look,
             judged=lambda: self.judged_parts,
             selftest=self._selftest,

@@ -18,7 +18,7 @@ from .config import Settings
 from .health import Observation, at_once
 from .liveness import TURN_S, Rounds
 from .thresholds import DEFAULTS, Baseline, Thresholds
-from .worker import Ask
+from .worker import Ask, Crashed, Hung, Stuck
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +39,8 @@ HEALING_LIMIT_S = 4 * LOOK_LIMIT_S
 GRACE_S = 10.0
 AUDIO_SAMPLE_S = 2.0
 """LESSONS: silence is -60 dBFS for 2 s."""
+
+ENDED = frozenset({Hung.kind, Crashed.kind, Stuck.kind})
 
 Read = Callable[[], Awaitable[Mapping[str, Any]]]
 
@@ -115,6 +117,26 @@ class Monitor:
     def wake(self, process: str) -> None:
         """Look soon, whatever the period."""
         self._wake[process].set()
+
+    async def ask(
+        self,
+        process: str,
+        do: str,
+        args: Mapping[str, Any] | None = None,
+        *,
+        deadline_s: float | None = None,
+    ) -> dict[str, Any]:
+        """Have a device do something. A process that hangs or dies over it has been ended and is made anew by
+        the next question: the health book is told here, for no look would find it any more."""
+        try:
+            return await self._ask(process, do, args, deadline_s=deadline_s)
+        except DeviceError as error:
+            if error.kind in ENDED:
+                log.warning("%s: %s", process, error)
+                for device in DEVICES_OF[process]:
+                    self._book.apply(device, failure(device, error))
+                self.wake(process)
+            raise
 
     async def look(self, process: str) -> None:
         """Probe the process's devices now and write down what they show."""

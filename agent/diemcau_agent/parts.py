@@ -150,7 +150,7 @@ class Parts:
             dict.fromkeys(self.book.devices, True), self._limits,
         )  # fmt: skip
         self.indicator = Indicator(
-            self.workers.ask,
+            self.monitor.ask,
             clock,
             settings.language,
             lights=settings.expected.panel,
@@ -163,7 +163,7 @@ class Parts:
         )  # fmt: skip
         self.room = Room(
             settings, self.stamp, clock, spool, self.book, self.broker, self.outbox, self.monitor,
-            self.selftests, self.indicator, self.workers.ask, self.line.now,
+            self.selftests, self.indicator, self.monitor.ask, self.line.now,
             conference=lambda: self.conferences.summary(self.clock.wall()),
         )  # fmt: skip
         self.retained = Retained(
@@ -258,6 +258,7 @@ class Parts:
             started_s=self.clock.monotonic(),
             spool=self.spool,
             workers=self.workers,
+            ask=self.monitor.ask,
             look=self.monitor.look,
             judged=self.book.judged,
             selftest=self._selftest,

@@ -15,7 +15,7 @@ from diemcau_drivers.contract import DEVICES, DeviceError, Look
 from fakeclock import FakeClock
 from healthy import GOOD, LOOP
 
-Answer = Mapping[str, Any] | DeviceError | None
+Answer = dict[str, Any] | DeviceError | None
 """None: never answers."""
 
 
@@ -45,7 +45,7 @@ class ScriptedRoom:
 
     async def ask(
         self, process: str, do: str, args: Mapping[str, Any] | None = None, *, deadline_s: float | None = None
-    ) -> Mapping[str, Any]:
+    ) -> dict[str, Any]:
         self.calls.append((process, do, dict(args or {})))
         if (process, do) in self.answers:
             answer = self.answers[process, do]

@@ -123,7 +123,7 @@ class Agent:
     def count(self) -> None:
         self.fed += 1
 
-    async def ask(self, process: str, do: str, *_: Any, **__: Any) -> Mapping[str, Any]:
+    async def ask(self, process: str, do: str, *_: Any, **__: Any) -> dict[str, Any]:
         if self.gone is not None:
             raise self.gone
         return {}

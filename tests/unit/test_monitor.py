@@ -228,6 +228,25 @@ async def test_a_hang_is_told_at_once_and_tried_again_at_once(watch: Watch) -> N
     assert watch.state("camera") == ("ok", None)
 
 
+async def test_a_hang_that_somebody_else_finds_is_told_and_looked_at_soon(watch: Watch) -> None:
+    watch.devices.errors["camera"] = Hung("no answer by the deadline")
+    with pytest.raises(Hung):
+        await watch.monitor.ask("camera", "probe")
+    assert watch.state("camera") == ("failed", "camera_hung")
+    del watch.devices.errors["camera"]  # it was ended, and is made anew
+    await watch.clock.advance(1)
+    assert watch.state("camera") == ("ok", None)
+
+
+async def test_what_a_device_answers_to_somebody_else_says_nothing_of_its_health(watch: Watch) -> None:
+    await watch.clock.advance(30)
+    watch.devices.errors["camera"] = Busy("a meeting has it", in_use_by="chromium")
+    with pytest.raises(Busy):
+        await watch.monitor.ask("camera", "probe")
+    assert watch.state("camera") == ("ok", None)
+    assert watch.book.parts["camera"].in_use_by is None
+
+
 async def test_a_process_that_sigkill_does_not_end_is_stuck_without_a_flicker(watch: Watch) -> None:
     states: list[str] = []
     watch.book.listen(lambda part, before, after: states.append(after.state) if part == "camera" else None)

@@ -14,6 +14,7 @@ from diemcau_agent.config import Settings
 from diemcau_agent.model import Document, Judged, Scope, Selftest, Trigger
 from diemcau_agent.spool import Spool
 from diemcau_agent.update.ending import Ending
+from diemcau_agent.worker import Ask
 
 from .remote import RemoteSettings
 
@@ -30,16 +31,8 @@ class Stamp(Protocol):
 
 
 class Workers(Protocol):
-    """:class:`diemcau_agent.worker.Workers`. ``ask`` and ``restart`` raise DeviceError and are bounded."""
+    """:class:`diemcau_agent.worker.Workers`. ``restart`` raises DeviceError and is bounded."""
 
-    async def ask(
-        self,
-        process: str,
-        do: str,
-        args: Mapping[str, Any] | None = None,
-        *,
-        deadline_s: float | None = None,
-    ) -> dict[str, Any]: ...
     async def restart(self, process: str) -> int: ...
     def pid(self, process: str) -> int | None: ...
 
@@ -88,6 +81,8 @@ class Context(msgspec.Struct, frozen=True):
     """``clock.monotonic()`` when this session of the agent began."""
     spool: Spool
     workers: Workers
+    ask: Ask
+    """Have a device's process do something (``monitor.ask``)."""
     look: Callable[[str], Awaitable[None]]
     """Probe a process's devices now and judge them (``monitor.look``)."""
     judged: Callable[[], Mapping[str, Judged]]

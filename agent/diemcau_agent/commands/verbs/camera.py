@@ -50,10 +50,10 @@ class Camera(Verb[CameraArgs]):
             raise Refused("not_permitted", "this room's policy forbids snapshots")
 
     async def run(self, call: Call, args: CameraArgs) -> Done:
-        workers = call.context.workers
+        ask = call.context.ask
         force = {"force": True} if args.force else {}
         changes = given(args, "power", "zoom", "preset")
-        result = await workers.ask("camera", "set", changes | force) if changes else {}
+        result = await ask("camera", "set", changes | force) if changes else {}
         if not args.snapshot:
             return Done(result)
         taken = await self._taken(call, {"max_bytes": SNAPSHOT_MAX_BYTES} | force)
@@ -70,7 +70,7 @@ class Camera(Verb[CameraArgs]):
         async with context.picture_told() as told:
             if not told:
                 raise Refused("not_permitted", "nobody in the room would see it: no light or screen tells it")
-            return await context.workers.ask("camera", "snapshot", args)
+            return await context.ask("camera", "snapshot", args)
 
 
 def _digest(taken: dict[str, Any]) -> str:

@@ -50,4 +50,4 @@ class Display(Verb[DisplayArgs]):
 
     async def run(self, call: Call, args: DisplayArgs) -> Done:
         force = {"force": True} if args.force else {}
-        return Done(await call.context.workers.ask("display", "set", given(args, *_ASKED) | force))
+        return Done(await call.context.ask("display", "set", given(args, *_ASKED) | force))

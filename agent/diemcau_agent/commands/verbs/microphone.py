@@ -37,4 +37,4 @@ class Microphone(Verb[MicrophoneArgs]):
             raise Refused("not_permitted", "this room's policy forbids to unmute from afar")
 
     async def run(self, call: Call, args: MicrophoneArgs) -> Done:
-        return Done(await call.context.workers.ask("audio", "microphone", given(args, "mute", "gain_db")))
+        return Done(await call.context.ask("audio", "microphone", given(args, "mute", "gain_db")))

@@ -35,9 +35,9 @@ class Speaker(Verb[SpeakerArgs]):
             raise Refused("bad_args", "args: got none, expected any of volume_percent, mute, announce")
 
     async def run(self, call: Call, args: SpeakerArgs) -> Done:
-        workers = call.context.workers
-        result = await workers.ask("audio", "speaker", given(args, "volume_percent", "mute"))
+        ask = call.context.ask
+        result = await ask("audio", "speaker", given(args, "volume_percent", "mute"))
         if args.announce is not None:
             force = {"force": True} if args.force else {}
-            result |= {"announced": await workers.ask("audio", "announce", {"name": args.announce} | force)}
+            result |= {"announced": await ask("audio", "announce", {"name": args.announce} | force)}
         return Done(result)
