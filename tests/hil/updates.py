@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import http.server
-import shutil
 import ssl
-import subprocess
 import threading
 import zipfile
 from functools import partial
 from pathlib import Path
+
+from repacked import repacked
 
 ILL = b'raise RuntimeError("a sick version")\n'
 
@@ -42,30 +42,26 @@ class Updates:
         self._server.server_close()
 
 
-def sick(deb: Path, out: Path) -> Path:
-    """The package ``deb``, whole to dpkg and pip, whose agent ends before it is READY."""
-    tree, made = out / "tree", out / deb.name
-    subprocess.run(("dpkg-deb", "--raw-extract", str(deb), str(tree)), check=True)
-    share = tree / "usr/share/diemcau"
-    (wheel,) = (share / "wheelhouse").glob("diemcau-*.whl")
-    healthy = wheel.with_suffix(".healthy")
-    before = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    wheel.rename(healthy)
-    with zipfile.ZipFile(healthy) as source, zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as target:
-        for entry in source.infolist():
-            is_app = entry.filename == "diemcau_agent/app.py"
-            target.writestr(entry, ILL if is_app else source.read(entry))
-    healthy.unlink()
-    wanted = share / "requirements.txt"
-    text = wanted.read_text()
-    assert before in text
-    wanted.write_text(text.replace(before, hashlib.sha256(wheel.read_bytes()).hexdigest()))
-    sums = tree / "DEBIAN/md5sums"
-    kept = [line for line in sums.read_text().splitlines() if not line.endswith((wheel.name, wanted.name))]
-    sums.write_text("\n".join(kept) + "\n")
-    subprocess.run(
-        ("dpkg-deb", "--root-owner-group", "-Zxz", "-z1", "--build", str(tree), str(made)),
-        check=True, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-    shutil.rmtree(tree)
-    return made
+def sick(deb: Path, folder: Path) -> Path:
+    """The package ``deb``, whole to pip too, whose agent ends before it is READY."""
+    with repacked(deb, folder, "-Zxz", "-z1") as tree:
+        share = tree / "usr/share/diemcau"
+        (wheel,) = (share / "wheelhouse").glob("diemcau-*.whl")
+        healthy = wheel.with_suffix(".healthy")
+        before = hashlib.sha256(wheel.read_bytes()).hexdigest()
+        wheel.rename(healthy)
+        with zipfile.ZipFile(healthy) as source, zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as target:
+            for entry in source.infolist():
+                is_app = entry.filename == "diemcau_agent/app.py"
+                target.writestr(entry, ILL if is_app else source.read(entry))
+        healthy.unlink()
+        wanted = share / "requirements.txt"
+        text = wanted.read_text()
+        assert before in text
+        wanted.write_text(text.replace(before, hashlib.sha256(wheel.read_bytes()).hexdigest()))
+        sums = tree / "DEBIAN/md5sums"
+        kept = [
+            line for line in sums.read_text().splitlines() if not line.endswith((wheel.name, wanted.name))
+        ]
+        sums.write_text("\n".join(kept) + "\n")
+    return folder / deb.name

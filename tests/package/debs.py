@@ -12,6 +12,7 @@ from pathlib import Path
 
 import signing
 from machine import Machine
+from repacked import repacked
 
 REPOSITORY = Path(__file__).parents[2]
 SCRIPTS = REPOSITORY / "provisioning/package"
@@ -49,16 +50,10 @@ def once(made: Path, make: Callable[[Path], object]) -> Path:
 
 
 def spoiled(deb: Path, folder: Path) -> None:
-    """The same package, whole to dpkg, with a wheel that was cut short before it was packed."""
-    tree = folder / "tree"
-    subprocess.run(["dpkg-deb", "--raw-extract", str(deb), str(tree)], check=True)
-    (wheel,) = (tree / "usr/share/diemcau/wheelhouse").glob("pynacl-*.whl")
-    wheel.write_bytes(wheel.read_bytes()[:100_000])
-    subprocess.run(
-        ["dpkg-deb", "--root-owner-group", "-Znone", "--build", str(tree), str(folder / deb.name)],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    shutil.rmtree(tree)
+    """The same package with a wheel that was cut short before it was packed."""
+    with repacked(deb, folder, "-Znone") as tree:
+        (wheel,) = (tree / "usr/share/diemcau/wheelhouse").glob("pynacl-*.whl")
+        wheel.write_bytes(wheel.read_bytes()[:100_000])
 
 
 def root(suite: str, **settings: str) -> Path:
