@@ -3,10 +3,10 @@
 #   make demo            a simulated room on this machine, live; Ctrl-C ends it
 #   make demo ONCE=1     one self-test of that room, its report; exit 0 only where the room is ready
 #   make setup           .venv with diemcau-agent and diemcau-sim
-#   make test            the whole suite, then the short form of the torture (ARGS="-k camera" for a part)
+#   make test            the whole suite (ARGS="-k camera" for a part)
 #   make check           ruff, pyright, import-linter, shellcheck, exposure of the units
 #   make bench           the budgets, measured (BENCH=full for a whole probe period at rest)
-#   make torture         the faults of the table, in slices that add up (MINUTES=20, ROWS=kill,line; REPORT=1: the table)
+#   make torture         the faults of the table, in slices that add up (MINUTES=20, ROWS=kill,line; REPORT=1: the table; QUICK=1: the quick form)
 #   make deb             dist/diemcau_VERSION_ARCH.deb, the kit's package (ARCH=arm64, VERSION=, PACKAGE=diemcau-fleet: the centre's)
 #   make test-package    installs it on bookworm and trixie, each under a systemd of its own, offline (ARGS="-k trixie")
 #   make test-arm64      the arm64 package on both, emulated: every wheel imported, the agent run
@@ -51,11 +51,9 @@ check: packages-dev .venv/dev.stamp
 	provisioning/secrets.sh
 	provisioning/exposure.sh
 
+# Three for two cores: most of it waits for rooms, brokers and deadlines.
 test: packages-dev .venv/dev.stamp
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(or $(ARGS),--ignore tests/torture --ignore tests/package)
-ifeq ($(ARGS),)
-	$(BIN)/python -m pytest --numprocesses 2 tests/torture
-endif
+	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal $(or $(ARGS),--ignore tests/torture --ignore tests/package)
 
 bench: packages-dev .venv/dev.stamp
 	@failed=; for one in bench reflector_bench line_bench line_bytes; do echo "== $$one"; \
@@ -63,8 +61,12 @@ bench: packages-dev .venv/dev.stamp
 	done; test -z "$$failed" || { echo "over budget:$$failed"; exit 1; }
 
 torture: packages-dev .venv/dev.stamp
+ifeq ($(QUICK),)
 	PYTHONPATH=tests $(BIN)/python tests/torture/torture.py --minutes $(or $(MINUTES),20) \
 		$(if $(ROWS),--rows $(ROWS)) $(if $(REPORT),--report)
+else
+	$(BIN)/python -m pytest --numprocesses 2 tests/torture $(ARGS)
+endif
 
 deb: .venv/demo.stamp
 	@$(if $(ARCH),ARCH=$(ARCH)) $(if $(VERSION),VERSION=$(VERSION)) provisioning/package/build.sh $(PACKAGE)
