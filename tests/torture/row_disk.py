@@ -83,15 +83,10 @@ class Room:
     def works(self, *, events: bool) -> set[str]:
         """Commands are done; with ``events``, theirs come. Their ids."""
         witness, orders = self.witness, set[str]()
-        for verb, args in (
-            ("ping", {}),
-            ("identify", {"seconds": 1}),
-            ("config", {"get": True}),
-            ("ping", {}),
-        ):
+        for verb, args in VERBS:
             ident = str(uuid.uuid4())
             orders.add(ident)
-            witness.order(self.point, verb, args, ident)
+            witness.order(self.point, verb, dict(args), ident)
         if not witness.until(lambda: orders <= witness.done.keys(), WORKS_S):
             raise self.failed(f"commands: {[witness.answers.get(ident) for ident in orders]}")
         if events and not witness.until(lambda: orders <= witness.told, DRAIN_S):
@@ -101,6 +96,11 @@ class Room:
     @property
     def came(self) -> int:
         return len(self.witness.of(self.point))
+
+    @property
+    def events_lost(self) -> int:
+        told = self.witness.kinds(self.point, "dropped")
+        return sum(event["data"]["count"] for event in told if event["data"]["stream"] == "event")
 
     def lost(self) -> dict[str, int]:
         """Reason -> documents told lost, once every number is heard or told. Raises Failed."""
@@ -153,11 +153,16 @@ def full(place: Path, *, from_start: bool = True) -> str:
             room.door.go("open")
             room.online()
             ends_s = time.monotonic() + DRAIN_S
+            orders = set[str]()
             while not room.witness.kinds(room.point, "dropped") and time.monotonic() < ends_s:
-                room.works(events=True)
+                orders |= room.works(events=False)
+            # Where nothing older waits, what is dropped is a command's own event.
+            room.witness.until(lambda: len(orders - room.witness.told) <= room.events_lost, DRAIN_S)
             lost = room.lost()
         if set(lost) != {"spool_full"}:
             raise room.failed(f"on a full card, told lost {lost}")
+        if (silent := len(orders - room.witness.told)) > room.events_lost:
+            raise room.failed(f"{silent} commands were done, and no event tells; told lost {lost}")
         return f"{room.point}: {room.came} documents came, told lost {lost}"
 
 
