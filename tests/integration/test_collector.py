@@ -92,6 +92,7 @@ def test_killed_in_the_midst_of_a_flood_it_has_each_document_once(
         enough.set()
         flooding.join()
     with process(broker.url, db) as last:
+        last.until_says("connected")  # all may be there already, and it not yet ready to be ended
         until("has all", lambda: count(db) == len(point.made))
         assert last.end() == OK
         assert " 0 gaps of 0 " in last.lines[-1]
