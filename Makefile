@@ -89,7 +89,7 @@ fuzz: packages-dev .venv/dev.stamp
 virtual-kit: packages-dev .venv/dev.stamp
 	@provisioning/virtual-kit/qemu.sh
 	@provisioning/packages.sh kit $(PYTHON)
-	$(BIN)/python -m pytest tests/hil -p no:randomly -m "hil$(if $(QUICK), and quick)" --durations 0 --durations-min 1 $(ARGS)
+	$(BIN)/python -m pytest tests/hil -p no:randomly -m "hil$(if $(QUICK), and quick)" -raP --durations 0 --durations-min 1 $(ARGS)
 ifeq ($(QUICK)$(ARGS)$(CUTS)$(DIEMCAU_DEB),)
 	@provisioning/virtual-kit/form.sh --passed
 endif
