@@ -40,8 +40,6 @@ GRACE_S = 10.0
 AUDIO_SAMPLE_S = 2.0
 """LESSONS: silence is -60 dBFS for 2 s."""
 
-ENDED = frozenset({Hung.kind, Crashed.kind, Stuck.kind})
-
 Read = Callable[[], Awaitable[Mapping[str, Any]]]
 
 
@@ -130,12 +128,9 @@ class Monitor:
         the next question: the health book is told here, for no look would find it any more."""
         try:
             return await self._ask(process, do, args, deadline_s=deadline_s)
-        except DeviceError as error:
-            if error.kind in ENDED:
-                log.warning("%s: %s", process, error)
-                for device in DEVICES_OF[process]:
-                    self._book.apply(device, failure(device, error))
-                self.wake(process)
+        except (Hung, Crashed, Stuck) as error:
+            self._failed(process, error)
+            self.wake(process)
             raise
 
     async def look(self, process: str) -> None:
@@ -147,10 +142,7 @@ class Monitor:
         try:
             answer = await self._ask(process, "probe", args, deadline_s=deadline_s)
         except DeviceError as error:
-            known = judges.failure_code(process, error.kind)
-            self._trouble(process, logging.INFO if known else logging.WARNING, error)
-            for device in DEVICES_OF[process]:
-                self._book.apply(device, failure(device, error))
+            self._failed(process, error)
             return
         self._troubles.pop(process, None)
         for device in DEVICES_OF[process]:
@@ -204,6 +196,12 @@ class Monitor:
         self._troubles.pop(part, None)
         self._judged(part, readings)
         self._book.apply(part, seen(part, Look(readings), self._baseline(), self._limits()))
+
+    def _failed(self, process: str, error: DeviceError) -> None:
+        known = judges.failure_code(process, error.kind)
+        self._trouble(process, logging.INFO if known else logging.WARNING, error)
+        for device in DEVICES_OF[process]:
+            self._book.apply(device, failure(device, error))
 
     def _trouble(self, part: str, level: int, error: DeviceError) -> None:
         """Into the journal, once until it is another or was gone: a panel is asked every 5 s."""
