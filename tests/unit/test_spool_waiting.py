@@ -52,6 +52,7 @@ async def test_memory_is_bounded_telemetry_goes_first_and_it_is_told_how_much(ca
         await card.spool.append("telemetry", body(f"telemetry {number}"))
     for number in range(1, WAITING_LIMIT + 10):
         await card.spool.append("event", body(f"event {number}"))
+    await card.settle()  # what was handed to the card has come back
     assert len(card.spool._waiting) == WAITING_LIMIT
     assert not card.spool.news  # nothing can be told yet
     card.broken = False
